@@ -1,0 +1,5 @@
+"""``python -m agentcheck``."""
+
+from agentcheck.cli import main
+
+main(prog_name="agentcheck")
