@@ -1,0 +1,222 @@
+"""The commands. Each imports what it needs when it runs, so that ``agentcheck --help`` starts fast."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from agentcheck import __version__
+from agentcheck.errors import AgentcheckError, UserError
+
+#: Foreign pytest plugins that load into every pytest session where they are installed and cost 3 to 25 seconds.
+KEPT_OUT = ("-p", "no:deepeval", "-p", "no:phoenix")
+#: We are imported before pytest starts, so our own asserts are not rewritten; nobody needs to know.
+QUIET = ("-W", "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning")
+
+
+class _Group(click.Group):
+    """Errors of ours end a command with one clear message and their exit code; wrong arguments have the code 4."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **options)
+        except click.UsageError as error:
+            error.exit_code = 4  # type: ignore[misc]
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            error.exit_code = 4  # type: ignore[misc]
+            raise
+        except AgentcheckError as error:
+            from agentcheck.reporting.safe_text import visible
+
+            click.echo(f"agentcheck: {visible(str(error))}", err=True)
+            ctx.exit(int(error.exit_code))
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="agentcheck")
+def main() -> None:
+    """pytest for the governance of AI agents.
+
+    Runs agents inside a governance runtime, scores what they said and did, and keeps a ledger of every decision.
+    """
+
+
+@main.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": True},
+    epilog="Everything else is handed to pytest: -k, -m, -x, --lf, -n, --junitxml, -v ...",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PATHS] [PYTEST OPTIONS]")
+@click.option("--base", metavar="REF", help="Hold suites to thresholds, gates and policies of this branch or commit.")
+@click.option("--resume", metavar="RUN", help="Finish a stopped run ('last', or an id) without repeating cases.")
+@click.option("--reports", metavar="DIR", help="Where runs are written (default: reports).")
+@click.option("--case", "case_id", metavar="ID", help="Only the case of this id, in whatever suite.")
+@click.option("--concurrency", metavar="N", type=click.IntRange(1, 10000), help="Trials in flight at once.")
+def run(
+    arguments: tuple[str, ...],
+    base: str | None,
+    resume: str | None,
+    reports: str | None,
+    case_id: str | None,
+    concurrency: int | None,
+) -> None:
+    """Run suites and gate on them.
+
+    Exit code: 0 passed, 1 a gate failed, 2 interrupted, 3 the harness, a judge or an agent's transport broke,
+    4 your files or arguments are wrong, 5 nothing ran.
+    """
+    import pytest
+
+    from agentcheck.settings import read_settings
+
+    settings = read_settings(Path.cwd())
+    words = list(arguments)
+    paths = [word for before, word in zip(["", *words], words, strict=False) if _is_path(word, before)]
+    if not paths:
+        paths = [str(settings.root / suite) for suite in settings.suites]
+        paths = [os.path.relpath(path) for path in paths]
+        missing = [path for path in paths if not Path(path).exists()]
+        if missing:
+            raise UserError(
+                f"no suites at {', '.join(missing)}",
+                advice="name a path, set [tool.agentcheck] suites in pyproject.toml, or begin with: agentcheck init",
+            )
+        words = [*paths, *words]
+    command = [*KEPT_OUT, *words, *QUIET]
+    for path in paths:
+        folder = Path(path.partition("::")[0])
+        if folder.is_dir() and not _is_project(folder):
+            command.append(f"--agentcheck-suites={folder}")
+    options = (
+        ("base", base),
+        ("resume", resume),
+        ("reports", reports),
+        ("concurrency", concurrency),
+        ("case", case_id),
+    )
+    for name, value in options:
+        if value is not None:
+            # With "=": as a word of its own, a folder would count when pytest looks for its root.
+            command.append(f"--agentcheck-{name}={value}")
+    for part in ("agentcheck", "run", *sys.argv[2:]):
+        command += [f"--agentcheck-command={part}"]
+    # A run that is told to end (a CI job that is cancelled) ends like one that is interrupted: recorded, partial.
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(int(pytest.main(command)))
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _is_project(folder: Path) -> bool:
+    """Whether a folder is a project, and not one of suites: not every TOML and YAML file in it is meant."""
+    here = Path.cwd()
+    found = folder.resolve()
+    return found in (here, *here.parents) or any((found / name).exists() for name in ("pyproject.toml", ".git"))
+
+
+#: Short options of pytest, and of pytest-xdist, that take no value; others take it attached or as the next word.
+_SHORT = "xvqslhVd"
+#: Long ones that take none, so that what follows one may be a path.
+_LONG = re.compile(
+    r"--(exitfirst|(last|new)-failed|failed-first|new-first|lf|ff|nf|sw|sw-\w+|stepwise.*|strict.*|collect-?only|co|"
+    r"keep-?duplicates|continue-on-collection-errors|verbose|quiet|showlocals|full-?trace|pdb|trace|trace-?config|"
+    r"runxfail|cache-clear|setup-?\w+|force-short-summary|xfail-tb|pyargs|disable-.*|no-?.*|.*-only)"
+)
+
+
+def _takes_value(option: str) -> bool:
+    """Whether the word after an option is its value."""
+    if option.startswith("--"):
+        return "=" not in option and not _LONG.fullmatch(option)
+    return bool(re.fullmatch(f"-[{_SHORT}]*[A-Za-z]", option)) and option[-1] not in _SHORT
+
+
+def _is_path(word: str, before: str) -> bool:
+    """Whether a word of the command line names files: not an option, not the value of one, or plainly a node id."""
+    if word.startswith("-") or (before.startswith("-") and _takes_value(before)):
+        return False
+    return Path(word.partition("::")[0]).exists() or "::" in word or "/" in word
+
+
+@main.command("list")
+@click.argument("paths", nargs=-1)
+@click.option("--kind", help="Only one kind: agents, worlds, metrics, controls, datasets, ...")
+def list_(paths: tuple[str, ...], kind: str | None) -> None:
+    """List suites with their cases, and every agent, world, metric, control and plugin with where it came from."""
+    from agentcheck.inventory import listing
+
+    click.echo(listing(paths, kind))
+
+
+@main.command()
+@click.argument("run_name", metavar="RUN")
+@click.argument("case", required=False)
+@click.option("--reports", metavar="DIR", help="Where runs are (default: reports).")
+@click.option("--full", is_flag=True, help="Do not shorten long texts.")
+def show(run_name: str, case: str | None, reports: str | None, full: bool) -> None:
+    """Print a stored run, or the timeline of one CASE of it. RUN is an id, the beginning of one, or 'last'."""
+    from agentcheck.inventory import show_case, show_run
+
+    folder = _find(run_name, reports)
+    click.echo(show_case(folder, case, full=full) if case else show_run(folder))
+
+
+def _find(name: str, reports: str | None) -> Any:
+    from agentcheck.runs import RunFolder
+    from agentcheck.settings import read_settings
+
+    return RunFolder.find(Path(reports) if reports else read_settings(Path.cwd()).reports_path, name)
+
+
+@main.command()
+@click.argument("ledger", default="last")
+@click.option("--reports", metavar="DIR", help="Where runs are (default: reports).")
+def verify(ledger: str, reports: str | None) -> None:
+    """Re-derive a ledger's chain: LEDGER is a ledger file, a run's folder, or a run's id (default: the last run).
+
+    Uses a module that imports the standard library only, and can be run without agentcheck installed.
+    """
+    import agentcheck.ledger.verify as verifier
+
+    path = ledger if Path(ledger).exists() else str(_find(ledger, reports).path)
+    sys.exit(verifier.main([path]))
+
+
+@main.command()
+@click.argument("directory", default=".", type=click.Path(file_okay=False))
+@click.option("--force", is_flag=True, help="Overwrite files that are there.")
+def init(directory: str, force: bool) -> None:
+    """Write a working suite, dataset, policy, agent and CI workflow into a repository of yours."""
+    from agentcheck.installation.init import next_steps, write_project
+
+    for path in write_project(Path(directory), force=force):
+        click.echo(f"wrote {path}")
+    click.echo("\n".join(["", *next_steps(Path(directory))]))
+
+
+@main.command()
+@click.option("--reports", metavar="DIR", help="Where runs are written (default: reports).")
+def doctor(reports: str | None) -> None:
+    """Check the installation, extras, store and services; exits 0, or 1 where something must be mended."""
+    from agentcheck.installation.doctor import main as examine
+
+    text, code = examine(Path(reports) if reports else None)
+    click.echo(text)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main(prog_name="agentcheck")

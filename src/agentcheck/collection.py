@@ -1,0 +1,278 @@
+"""A suite made ready to run: names resolved, cases read, hashes taken. Errors here are the user's (exit code 4)."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from agentcheck.approvals.scripted import ScriptedVoters
+from agentcheck.contracts import Control, Loaded, Metric
+from agentcheck.errors import DatasetError, PluginError, PolicyError, SuiteError, UserError
+from agentcheck.governance.build import Runtime, build_controls
+from agentcheck.governance.decide import UnsafeAllowAll
+from agentcheck.governance.policy import Policy, load_policy
+from agentcheck.plugins import Registry
+from agentcheck.records import Case, ToolSpec
+from agentcheck.suites import MetricTable, Suite, UseTable
+
+#: Formats by suffix; ``.gz`` is looked through.
+FORMATS = {".jsonl": "agentcheck", ".csv": "agentcheck"}
+#: Recorded worlds differ from case to case in their tools; so many sets are kept ready.
+RUNTIMES_KEPT = 64
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric of a suite with its threshold; ``direction`` says which side of it is good."""
+
+    name: str
+    metric: Metric
+    threshold: float | None
+    direction: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite with everything that a trial needs. Factories are called once per trial."""
+
+    suite: Suite
+    cases: tuple[Case, ...]
+    skipped_records: tuple[str, ...]
+    dataset_hash: str
+    agent_hash: str
+    agent_commit: str
+    agent_author: str
+    make_agent: Any
+    make_world: Any
+    make_user: Any
+    make_model: Any | None
+    measures: tuple[Measure, ...]
+    controls: tuple[Control, ...]
+    policy: Policy | UnsafeAllowAll
+    policy_hash: str
+    voters: ScriptedVoters
+    needed: Mapping[int, int]
+    _notes: list[list[str]] = field(default_factory=list, compare=False, repr=False)
+    _runtimes: dict[str, Runtime] = field(default_factory=dict, compare=False, repr=False)
+
+    def runtime(self, tools: Sequence[ToolSpec], text: str) -> Runtime:
+        """The controls for a world with these tools; ``text`` is the tools' JSON, and tells equal sets of tools."""
+        found = self._runtimes.get(text)
+        if found is None:
+            if len(self._runtimes) >= RUNTIMES_KEPT:
+                self._runtimes.clear()
+            config = self.suite.spec.governance.model_dump(exclude={"policy", "votes", "needed"}, exclude_none=True)
+            config["policy"] = self.policy
+            found = build_controls(config, tools=tools, extra_controls=self.controls, where=str(self.suite.file))
+            self._runtimes[text] = found
+            # A rule that names no tool of this world may name one of the next: what holds for all is told.
+            if self._notes:
+                self._notes[0] = [note for note in self._notes[0] if note in found.notes]
+            else:
+                self._notes.append(list(found.notes))
+        return found
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a reader should know of the controls, such as a rule that names no tool of any world so far."""
+        return self._notes[0] if self._notes else ()
+
+    @property
+    def direction(self) -> Mapping[str, str]:
+        """Metric -> direction."""
+        return {measure.name: measure.direction for measure in self.measures}
+
+
+def prepare(suite: Suite, registry: Registry, cases: Sequence[Case] | None = None, *, has_agent: bool = True) -> Plan:
+    """Resolve a suite's names and read its cases, unless they are given. A Python test is its own agent.
+
+    Raises:
+        SuiteError, DatasetError, PolicyError, PluginError: with the place.
+    """
+    spec, where = suite.spec, str(suite.file)
+    if cases is not None or suite.skip_reason:
+        loaded, dataset_hash = Loaded(cases or (), ()), ""
+    else:
+        loaded, dataset_hash = read_cases(suite, registry)
+    agent = spec.agent
+    make_agent = _agent_factory(agent, registry, where) if has_agent else None
+    source = _agent_source(agent.use)
+    policy = UnsafeAllowAll() if suite.unsafe else _policy(suite, where)
+    return Plan(
+        suite=suite,
+        cases=tuple(loaded.cases),
+        skipped_records=tuple(loaded.skipped),
+        dataset_hash=dataset_hash,
+        agent_hash=_agent_hash(agent, source),
+        agent_commit=agent.commit or _git(source, "log", "-1", "--format=%H"),
+        agent_author=agent.author or _git(source, "log", "-1", "--format=%an"),
+        make_agent=make_agent,
+        make_world=registry.get("worlds", spec.world.use, where=where),
+        make_user=registry.get("users", spec.user.use, where=where),
+        make_model=registry.get("models", spec.model.use, where=where) if spec.model else None,
+        measures=tuple(_measure(metric, registry, where) for metric in spec.metrics),
+        controls=tuple(
+            _made(f"control {table.use!r}", registry.get("controls", table.use, where=where), table.options(), where)
+            for table in spec.controls
+        ),
+        policy=policy,
+        policy_hash=policy.hash,
+        voters=ScriptedVoters.parse(
+            (vote.model_dump(exclude_none=True) for vote in spec.governance.votes), where=where
+        ),
+        needed={int(level): number for level, number in spec.governance.needed.items()},
+    )
+
+
+def _policy(suite: Suite, where: str) -> Policy:
+    policy = suite.policy
+    if isinstance(policy, dict):
+        return load_policy(policy, where=where)
+    path = Path(policy)
+    if not path.is_file():
+        raise PolicyError(
+            f"no such policy: {suite.spec.governance.policy}", where=where, advice="it is relative to the suite file"
+        )
+    return load_policy(path)  # its errors name its own lines
+
+
+def _made(what: str, factory: Any, options: Mapping[str, Any], where: str) -> Any:
+    """What a factory of a metric or a control makes; whatever it raises is told with the place."""
+    try:
+        return factory(options)
+    except UserError:
+        raise
+    except (TypeError, ValueError, KeyError) as error:
+        raise SuiteError(f"{what} does not take these options: {error}", where=where) from error
+    except Exception as error:
+        raise PluginError(
+            f"{what} cannot be made: {type(error).__name__}: {error}",
+            where=where,
+            advice="its factory takes one argument, the options of its table (docs/plugins.md)",
+        ) from error
+
+
+def _agent_factory(agent: UseTable, registry: Registry, where: str) -> Any:
+    """The factory of an agent. One that has a ``check`` is asked once, here, so that mistakes are found early."""
+    options = agent.options()
+    factory = registry.get("agents", agent.use, where=where) if agent.use in registry.names("agents") else None
+    if factory is None and ":" in agent.use:
+        # The user's own code goes through the callable adapter.
+        factory = registry.get("agents", "callable", where=where)
+        options = {"target": agent.use, **options}
+    factory = factory or registry.get("agents", agent.use, where=where)
+    check = getattr(factory, "check", None)
+    if check is not None:
+        try:
+            check(options)
+        except UserError as error:
+            error.where = error.where or where
+            raise
+    return lambda given, case: factory(options, case)
+
+
+def _measure(table: MetricTable, registry: Registry, where: str) -> Measure:
+    factory = registry.get("metrics", table.use, where=where)
+    metric = _made(f"metric {table.use!r}", factory, table.options(), where)
+    name = getattr(metric, "name", None)
+    if not isinstance(name, str) or not callable(getattr(metric, "score", None)):
+        raise PluginError(
+            f"metric {table.use!r} is a {type(metric).__name__} without a name or a coroutine 'score'",
+            where=where,
+            advice="see docs/plugins.md for a metric of your own",
+        )
+    return Measure(name, metric, table.threshold, getattr(metric, "direction", "higher"))
+
+
+def read_cases(suite: Suite, registry: Registry) -> tuple[Loaded, str]:
+    """Read the dataset of a suite: its cases, the records that were skipped, and the content hash (SHA-256, hex)."""
+    table = suite.spec.dataset
+    paths = [table.path] if isinstance(table.path, str) else list(table.path)
+    cases: list[Case] = []
+    skipped: list[str] = []
+    digest = hashlib.sha256()
+    for relative in paths:
+        path = suite.path(relative)
+        if not path.is_file():
+            near = get_close_matches(path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else [])
+            advice = f"did you mean {near[0]!r}?" if near else "the path is relative to the suite file"
+            raise DatasetError(f"no such dataset: {relative}", where=str(suite.file), advice=advice)
+        suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+        name = table.format or FORMATS.get(suffix)
+        if name is None:
+            raise SuiteError(
+                f"cannot tell the format of {relative}",
+                where=str(suite.file),
+                advice=f"set dataset.format to one of: {', '.join(registry.names('datasets'))}",
+            )
+        loaded = registry.get("datasets", name, where=str(suite.file))(path, table.options())
+        cases.extend(loaded.cases)
+        skipped.extend(loaded.skipped)
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    _refuse_repeated(cases, suite)
+    return Loaded(cases, skipped), digest.hexdigest()
+
+
+def _refuse_repeated(cases: Sequence[Case], suite: Suite) -> None:
+    seen: dict[str, str] = {}
+    for case in cases:
+        if case.id in seen:
+            raise DatasetError(
+                f"two cases are called {case.id!r}: {seen[case.id]} and {case.source}",
+                where=str(suite.file),
+                advice="case ids are unique in a suite",
+            )
+        seen[case.id] = case.source
+
+
+def case_hash(case: Case, text: str) -> str:
+    """Content hash of a case from its recorded texts, for comparing runs."""
+    return hashlib.sha256(f"{case.id}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _agent_source(use: str) -> Path | None:
+    """The file of the user's own agent; ``None`` for one of ours."""
+    if ":" not in use:
+        return None
+    module = use.partition(":")[0]
+    loaded = sys.modules.get(module)
+    try:
+        found = loaded.__spec__ if loaded is not None else importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(found.origin) if found and found.origin and found.has_location else None
+
+
+def _agent_hash(agent: UseTable, source: Path | None) -> str:
+    digest = hashlib.sha256(json.dumps(agent.model_dump(mode="json"), sort_keys=True).encode())
+    if source is not None:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _git(source: Path | None, *arguments: str) -> str:
+    """One fact about a file from git; empty where there is no git, no repository or no history."""
+    if source is None:
+        return ""
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
+            ["git", *arguments, "--", source.name],  # noqa: S607 - the user's own git
+            cwd=source.parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

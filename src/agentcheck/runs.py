@@ -1,0 +1,291 @@
+"""A run on disk: its folder, its streams, how it is opened, recorded, found again and resumed.
+
+A run lives in ``reports/<run-id>/``. Each process that runs cases writes its own stream (``main``, ``gw0`` ... and
+``main-r1`` after a resume), in a ledger file of its own, so that no two writers share a lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import secrets
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from agentcheck import __version__
+from agentcheck.collection import Plan
+from agentcheck.contracts import Store
+from agentcheck.engine import microseconds
+from agentcheck.errors import StoreError, UserError
+from agentcheck.events import Event
+from agentcheck.ledger.ledger import Ledger
+from agentcheck.ledger.reading import read_events
+from agentcheck.ledger.redaction import Redactor
+from agentcheck.storage.lock import WriterLock
+from agentcheck.storage.sqlite import SqliteStore
+from agentcheck.verdicts import format_number
+
+KEY_FILE = "redaction.key"
+_RUN_ID = re.compile(r"^\d{8}-\d{6}-[0-9a-f]{4}$")
+
+
+class RunFolder:
+    """The folder of one run. Nothing is written before `create`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.id = path.name
+
+    @classmethod
+    def new(cls, reports: Path) -> RunFolder:
+        """A new run under ``reports``, named by UTC time and four random digits."""
+        stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+        return cls(reports / f"{stamp}-{secrets.token_hex(2)}")
+
+    @classmethod
+    def find(cls, reports: Path, name: str) -> RunFolder:
+        """The run called ``name``: an id, the beginning of one, ``last``, or a path.
+
+        Raises:
+            UserError: no such run, or several.
+        """
+        direct = Path(name)
+        if direct.is_dir() and any(direct.glob("ledger*.db")):
+            return cls(direct)
+        known = [folder.id for folder in cls.all(reports)]
+        found = known[-1:] if name == "last" else [each for each in known if each.startswith(name)]
+        if len(found) == 1:
+            return cls(reports / found[0])
+        if found:
+            raise UserError(f"several runs begin with {name!r}: {', '.join(found[:5])}")
+        advice = f"the latest is {known[-1]}" if known else "run `agentcheck run` first"
+        raise UserError(f"no run {name!r} in {reports}", advice=advice)
+
+    @classmethod
+    def all(cls, reports: Path) -> list[RunFolder]:
+        """All runs under ``reports``, oldest first."""
+        if not reports.is_dir():
+            return []
+        return [cls(path) for path in sorted(reports.iterdir()) if _RUN_ID.match(path.name) and path.is_dir()]
+
+    def create(self) -> None:
+        """Make the folder and the redaction key that all processes of the run share.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            draft = self.path / f"{KEY_FILE}.{os.getpid()}"
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(32))
+            # A link appears whole or not at all, and the first one wins: workers start at the same time.
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, self.path / KEY_FILE)
+            draft.unlink()
+        except OSError as error:
+            raise StoreError(f"cannot write the run's folder: {error.strerror}", where=str(self.path)) from error
+
+    @property
+    def scratch(self) -> Path:
+        """Where worlds keep their own files, one folder a trial."""
+        return self.path / "scratch"
+
+    @property
+    def key(self) -> bytes:
+        """The run's secret, shared by its processes: for placeholders, and for the hashes that votes are bound to.
+
+        Deleting the file unlinks placeholders from values for good.
+        """
+        try:
+            return (self.path / KEY_FILE).read_bytes()
+        except FileNotFoundError:
+            raise StoreError(
+                "the run's redaction key is gone; nothing more can be recorded in it", where=str(self.path / KEY_FILE)
+            ) from None
+
+    def redactor(self) -> Redactor:
+        """The run's redactor."""
+        return Redactor(self.key)
+
+    def refuse_if_written(self) -> None:
+        """Refuse a run that another process still writes: two would decide the same cases.
+
+        Raises:
+            UserError: a stream has a writer.
+        """
+        for stream in self.streams():
+            file = self.ledger_file(stream)
+            if file.with_name(f"{file.name}.lock").exists():
+                try:
+                    WriterLock(file).release()
+                except StoreError as error:
+                    raise UserError(
+                        f"the run {self.id} is still going on: {error.what}",
+                        where=error.where,
+                        advice="wait for it to end, or stop it",
+                    ) from error
+
+    def ledger_file(self, stream: str) -> Path:
+        """The ledger file of a stream."""
+        return self.path / ("ledger.db" if stream == "main" else f"ledger-{stream}.db")
+
+    def streams(self) -> list[str]:
+        """Streams on disk, those of the main process first."""
+        names = [path.stem.removeprefix("ledger").removeprefix("-") or "main" for path in self.path.glob("ledger*.db")]
+        return sorted(names, key=lambda name: (not name.startswith("main"), len(name), name))
+
+    def next_stream(self, worker: str) -> str:
+        """The name of the stream this process will write: a resumed run never touches an old one."""
+        taken = self.streams()
+        if worker not in taken:
+            return worker
+        number = 1
+        while f"{worker}-r{number}" in taken:
+            number += 1
+        return f"{worker}-r{number}"
+
+    @contextmanager
+    def writing(self, stream: str) -> Iterator[Ledger]:
+        """Open a stream for writing; both ledger and store are closed at the end, whatever happens."""
+        store = SqliteStore(self.ledger_file(stream))
+        try:
+            with Ledger(store, stream, redact=self.redactor(), clock=microseconds) as ledger:
+                yield ledger
+        finally:
+            store.close()
+
+    @contextmanager
+    def reading(self, stream: str) -> Iterator[Store]:
+        """A stream's store, opened for reading only."""
+        store = SqliteStore(self.ledger_file(stream), read_only=True)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def events(self) -> Iterator[Event]:
+        """All events of all streams, stream after stream; order across streams exists only where an event says so."""
+        for stream in self.streams():
+            with self.reading(stream) as store:
+                yield from read_events(store, stream)
+
+    def heads(self, *, without: str = "") -> list[dict[str, Any]]:
+        """Size and chain value of every stream on disk but one."""
+        found = []
+        for stream in self.streams():
+            if stream != without:
+                with self.reading(stream) as store:
+                    head = store.head(stream)
+                if head:
+                    found.append({"stream": stream, "size": head[0], "head": head[1].hex()})
+        return found
+
+
+def start(
+    ledger: Ledger,
+    folder: RunFolder,
+    command: Sequence[str],
+    *,
+    worker: str,
+    root: Path,
+    previous: Mapping[str, tuple[int, str]] | None = None,
+) -> None:
+    """Record ``run.started``: who runs, with what, where from.
+
+    ``previous`` holds size and head of the streams that a resumed run found. A fresh run names none: the files of
+    workers that start at the same moment are no predecessors, and may not be readable yet.
+    """
+    state = repository(root)
+    ledger.record(
+        "run.started",
+        {
+            "run": folder.id,
+            "agentcheck": __version__,
+            "python": platform.python_version(),
+            "platform": f"{platform.system()} {platform.machine()}",
+            "command": list(command),
+            "worker": worker,
+            "commit": state["commit"],
+            "dirty": state["dirty"],
+            "author": state["author"],
+            "configuration": {},
+            "previous": [
+                {"stream": stream, "size": size, "head": head} for stream, (size, head) in (previous or {}).items()
+            ],
+            "unsafe": False,
+            "redaction": folder.redactor().key_id,
+        },
+    )
+
+
+def record_suite(ledger: Ledger, plan: Plan, *, selected: int, deselected: int) -> None:
+    """Record ``run.suite``: what takes part, with every configuration hash in force."""
+    suite, spec = plan.suite, plan.suite.spec
+    direction = plan.direction
+    ledger.record(
+        "run.suite",
+        {
+            "suite": suite.name,
+            "file": str(suite.file),
+            "domain": spec.suite.domain,
+            "agent": spec.agent.use,
+            "world": spec.world.use,
+            "model": spec.agent.model or (spec.model.use if spec.model else ""),
+            "user": spec.user.use,
+            "suite_hash": suite.hash,
+            "dataset_hash": plan.dataset_hash,
+            "policy_hash": plan.policy_hash,
+            "agent_hash": plan.agent_hash,
+            "agent_commit": plan.agent_commit,
+            "agent_author": plan.agent_author,
+            "trials": spec.suite.trials,
+            "cases": selected,
+            "deselected": deselected,
+            "skipped_records": list(plan.skipped_records),
+            "gate": {
+                "pass_rate": format_number(spec.gate.pass_rate),
+                "max_errors": spec.gate.max_errors,
+                "metrics": {
+                    name: [format_number(bound), direction.get(name, "higher")]
+                    for name, bound in spec.gate.metrics.items()
+                },
+            },
+            "changed": list(suite.changed),
+            "base": suite.base,
+            "unsafe": suite.unsafe,
+            "tags": list(spec.suite.tags),
+        },
+    )
+
+
+def repository(root: Path) -> Mapping[str, Any]:
+    """Commit, dirty state and last author of the repository at ``root``; empty where it is none."""
+    head = _git(root, "log", "-1", "--format=%H%n%an")
+    if head is None:
+        return {"commit": "", "dirty": None, "author": ""}
+    commit, _, author = head.partition("\n")
+    status = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": None if status is None else bool(status), "author": author}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
+            ["git", *arguments],  # noqa: S607 - the user's own git
+            cwd=root,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
