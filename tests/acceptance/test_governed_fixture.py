@@ -1,0 +1,63 @@
+"""The fixtures `governed` and `agentcheck_case`: Python tests under governance, in the run's ledger."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import cli
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "pytest.md"
+
+
+def examples() -> str:
+    """The Python of docs/pytest.md as one test file."""
+    return "\n\n".join(re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL))
+
+
+def test_the_documented_examples_run_and_are_recorded(tmp_path: Path) -> None:
+    """What docs/pytest.md shows works; each test is a case with a verdict, and the ledger verifies."""
+    (tmp_path / "test_doc.py").write_text(examples(), "utf-8")
+    (tmp_path / "cases.jsonl").write_text('{"id": "a", "prompt": "one"}\n{"id": "b", "prompt": "two"}\n')
+    done = cli.pytest_(tmp_path, "-q")
+    assert done.code == 0, done.text
+    assert "3 passed" in done.out
+    report = json.loads((cli.last_run(tmp_path) / "report.json").read_text("utf-8"))
+    assert sorted(case["id"] for suite in report["suites"] for case in suite["cases"]) == ["a", "b", "test"]
+    assert cli.agentcheck(tmp_path, "verify").code == 0
+
+
+def test_a_failing_python_test_fails_its_case_and_the_run(tmp_path: Path) -> None:
+    """An assertion that fails is the verdict fail, exit code 1; a wrong marker is an error that says what is known."""
+    (tmp_path / "test_bad.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.agentcheck(policy='UnsafeAllowAll')\n"
+        "def test_it(governed):\n    governed.say('hello')\n    assert False, 'not so'\n"
+    )
+    done = cli.pytest_(tmp_path, "-q")
+    assert done.code == 1, done.text
+    report = json.loads((cli.last_run(tmp_path) / "report.json").read_text("utf-8"))
+    case = report["suites"][0]["cases"][0]
+    assert case["status"] == "fail"
+    assert "not so" in case["reasons"][0]
+    (tmp_path / "test_bad.py").write_text(
+        "import pytest\n@pytest.mark.agentcheck(polic='x')\ndef test_it(governed):\n    pass\n"
+    )
+    done = cli.pytest_(tmp_path, "-q")
+    assert "the agentcheck marker has no polic" in done.out
+    assert done.code != 0
+
+
+def test_pytest_without_suites_is_left_alone(tmp_path: Path) -> None:
+    """A session that uses nothing of ours imports nothing of ours, writes nothing, and says nothing."""
+    (tmp_path / "settings.toml").write_text("a = 1\n")
+    (tmp_path / "test_plain.py").write_text(
+        "import sys\n\ndef test_it():\n"
+        "    assert not [m for m in sys.modules if m.startswith('agentcheck.') and m != 'agentcheck.pytest_plugin'"
+        " and m != 'agentcheck.hookspecs']\n    assert 'pydantic' not in sys.modules\n"
+    )
+    done = cli.pytest_(tmp_path, "-q")
+    assert done.code == 0, done.text
+    assert "agentcheck" not in done.out
+    assert not (tmp_path / "reports").exists()
