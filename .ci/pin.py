@@ -29,7 +29,9 @@ def installed(interpreter: str) -> tuple[str, dict[str, str]]:
         python = str(Path(folder) / "bin" / "python")
         pip = [python, "-m", "pip", "--disable-pip-version-check"]
         subprocess.run([*pip, "install", "--quiet", f"{ROOT}[test,dev]"], check=True, stdout=sys.stderr)
-        frozen = subprocess.run([*pip, "freeze", "--exclude", "agentcheck"], check=True, capture_output=True, text=True)
+        frozen = subprocess.run(
+            [*pip, "freeze", "--exclude", "agentcheck-governance"], check=True, capture_output=True, text=True
+        )
         version = subprocess.run(
             [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
             check=True,

@@ -200,11 +200,9 @@ def verify(ledger: str, reports: str | None) -> None:
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
 def init(directory: str, force: bool) -> None:
     """Write a working suite, dataset, policy, agent and CI workflow into a repository of yours."""
-    from agentcheck.installation.init import next_steps, write_project
+    from agentcheck.installation.init import main as write
 
-    for path in write_project(Path(directory), force=force):
-        click.echo(f"wrote {path}")
-    click.echo("\n".join(["", *next_steps(Path(directory))]))
+    click.echo(write(Path(directory), force=force))
 
 
 @main.command()

@@ -30,6 +30,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from agentcheck.records import Decision
 
+#: What pip calls agentcheck; the plain name is the distribution of another project.
+DISTRIBUTION = "agentcheck-governance"
+
 
 class ExitCode(IntEnum):
     """Exit codes of every command; 0 to 5 are pytest's own, kept."""
@@ -86,7 +89,7 @@ class MissingExtra(UserError):
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(
             f"{feature} needs an optional dependency that is not installed",
-            advice=f'install it with: pip install "agentcheck[{extra}]"',
+            advice=f'install it with: pip install "{DISTRIBUTION}[{extra}]"',
         )
         self.extra = extra
 

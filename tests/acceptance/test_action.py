@@ -168,9 +168,9 @@ def test_two_runs_in_one_job_do_not_mix(checkout: Checkout) -> None:
     [
         ("", "", ["/the action"]),
         (
-            "agentcheck==0.1.0",
+            "agentcheck-governance==0.1.0",
             "-e .\n\n-r requirements.txt",
-            ["agentcheck==0.1.0", "-e", ".", "-r", "requirements.txt"],
+            ["agentcheck-governance==0.1.0", "-e", ".", "-r", "requirements.txt"],
         ),
     ],
     ids=["this version", "named"],

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 
-from agentcheck.errors import AgentcheckError
+from agentcheck.errors import DISTRIBUTION, AgentcheckError
 
 Status = Literal["ok", "warn", "fail", "absent"]
 OLDEST_PYTHON = (3, 10)
@@ -127,9 +127,9 @@ def _python() -> Check:
 
 def _requirements() -> Iterator[tuple[str, Requirement]]:
     """``(extra, requirement)`` as our own metadata declares them; ``""`` for the core."""
-    for line in metadata.requires("agentcheck") or ():
+    for line in metadata.requires(DISTRIBUTION) or ():
         requirement = Requirement(line)
-        for extra in ("", *(metadata.metadata("agentcheck").get_all("Provides-Extra") or ())):
+        for extra in ("", *(metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or ())):
             if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
                 yield extra, requirement
                 break
@@ -154,7 +154,7 @@ def _packages() -> Iterator[Check]:
         return
     wrong = [text for status, text in found if status != "ok"]
     if wrong:
-        yield Check("packages", "fail", "; ".join(wrong), "pip install --upgrade agentcheck")
+        yield Check("packages", "fail", "; ".join(wrong), f"pip install --upgrade {DISTRIBUTION}")
     else:
         yield Check("packages", "ok", ", ".join(text for _, text in found))
 
@@ -168,7 +168,7 @@ def _extras() -> Iterator[Check]:
     except metadata.PackageNotFoundError:
         return
     for extra, found in wanted.items():
-        name, advice = f"extra {extra}", f'pip install "agentcheck[{extra}]"'
+        name, advice = f"extra {extra}", f'pip install "{DISTRIBUTION}[{extra}]"'
         statuses = {status for status, _ in found}
         detail = ", ".join(text for _, text in found)
         if "fail" in statuses:

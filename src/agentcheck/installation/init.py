@@ -6,6 +6,7 @@ moved back when a later step fails. Nothing that exists is overwritten unless as
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from importlib import resources
 from pathlib import Path
 
 from agentcheck.errors import UserError
+from agentcheck.installation.source import requirement
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,6 +32,9 @@ FILES: Mapping[str, str] = {
     "reports.gitignore.txt": "reports/.gitignore",
     "agentcheck.yml.txt": ".github/workflows/agentcheck.yml",
 }
+WORKFLOW = "agentcheck.yml.txt"
+#: The line of the workflow that says what pip installs.
+PACKAGE = 'AGENTCHECK_PACKAGE: ""'
 CONFIGURATION = '[tool.agentcheck]\nsuites = ["suites"]\n'
 
 
@@ -48,6 +53,9 @@ def write_project(directory: Path, *, force: bool = False) -> list[Path]:
             written. Nothing has been changed then.
     """
     texts = {directory / target: _template(name) for name, target in FILES.items()}
+    workflow = directory / FILES[WORKFLOW]
+    # A JSON text is a YAML text.
+    texts[workflow] = texts[workflow].replace(PACKAGE, PACKAGE.replace('""', json.dumps(requirement())))
     _refuse_obstacles(directory, list(texts), force=force)
     made: list[Path] = []
     staged: dict[Path, Path] = {}
@@ -76,6 +84,12 @@ def next_steps(directory: Path) -> list[str]:
     """What to do after `write_project`, a line each: the command that runs the suite, and what could be configured."""
     here = directory.resolve() == Path.cwd().resolve()
     steps = ["agentcheck run"] if here else [f"cd {directory}", "agentcheck run"]
+    package = requirement()
+    if package:
+        steps.append(f"in CI, {FILES[WORKFLOW]} installs {package}")
+    else:
+        steps.append(f"set AGENTCHECK_PACKAGE at the top of {FILES[WORKFLOW]}, which fails until then:")
+        steps.append("  this agentcheck was installed from a folder or file of this machine, which CI cannot reach")
     project = directory / "pyproject.toml"
     if project.is_file() and not _is_configured(project):
         steps.append("to name other folders than suites/, add to pyproject.toml:")

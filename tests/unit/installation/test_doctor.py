@@ -82,7 +82,7 @@ def test_an_absent_extra_names_its_command(tmp_path: Path, monkeypatch: pytest.M
     declare(monkeypatch, ["pytest", "no-such-package; extra == 'gold'", "ruff; extra == 'dev'"], ["gold", "dev"])
     found = look(tmp_path)
     assert found["extra gold"].status == "absent"
-    assert found["extra gold"].advice == 'pip install "agentcheck[gold]"'
+    assert found["extra gold"].advice == 'pip install "agentcheck-governance[gold]"'
     assert "extra dev" not in found
     assert works(found.values())
 
