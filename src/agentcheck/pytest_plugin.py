@@ -81,7 +81,6 @@ def pytest_configure_node(node: Any) -> None:
 
     run = of(node.config)
     node.workerinput["agentcheck_run"] = str(run.folder.path)
-    node.workerinput["agentcheck_replaces"] = run.lost_workers > 0
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -147,7 +147,6 @@ class SuiteRun:
         self.resumed: RunFold | None = None
         self.user_errors = 0
         self.interrupted = False
-        self.lost_workers = 0
         self.broken: AgentcheckError | None = None
         self.failed_reports = 0
         self.report: Any = None
@@ -160,11 +159,9 @@ class SuiteRun:
         self._blocks: set[int] = set()
         self._hooks: dict[Path, pluggy.HookRelay] = {}
         self._finished: dict[tuple[str, str], CaseResult] = {}
+        self._known_lost = 0
         if config.getoption("--agentcheck-resume"):
             self._resume()
-        elif getattr(config, "workerinput", {}).get("agentcheck_replaces"):
-            # What the dead one had begun is begun again: another attempt, not more of the same one.
-            self._attempts = RunFold.of(self.folder).attempts()
 
     @cached_property
     def registry(self) -> plugins.Registry:
@@ -206,6 +203,12 @@ class SuiteRun:
 
     def attempt(self, suite: str, case: str) -> int:
         """Which attempt at a case this is."""
+        if self.worker != "main":
+            lost = self.folder.lost_workers
+            if lost != self._known_lost:
+                # What a dead one had begun is begun again: another attempt, not more of the same one.
+                self._known_lost = lost
+                self._attempts = RunFold.of(self.folder).attempts()
         return self._attempts.get((suite, case), 0) + 1
 
     # Collection
@@ -449,7 +452,8 @@ class SuiteRun:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: Any) -> None:
         """pytest-xdist, in the main process: take over what a worker could not say by a test's report."""
-        self.lost_workers += bool(error)
+        if error:
+            self.folder.lose_worker()  # before pytest-xdist gives its cases to others, who have to know
         told = getattr(node, "workeroutput", {}).get("agentcheck")
         if told:
             self.user_errors += told["user_errors"]

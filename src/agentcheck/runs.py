@@ -32,6 +32,7 @@ from agentcheck.storage.sqlite import SqliteStore
 from agentcheck.verdicts import format_number
 
 KEY_FILE = "redaction.key"
+LOST_FILE = "workers.lost"
 _RUN_ID = re.compile(r"^\d{8}-\d{6}-[0-9a-f]{4}$")
 
 
@@ -110,6 +111,20 @@ class RunFolder:
             raise StoreError(
                 "the run's redaction key is gone; nothing more can be recorded in it", where=str(self.path / KEY_FILE)
             ) from None
+
+    @property
+    def lost_workers(self) -> int:
+        """How many processes died while they ran cases of this run."""
+        try:
+            return (self.path / LOST_FILE).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def lose_worker(self) -> None:
+        """Tell all processes of the run that one of them died: a mark more in a file."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / LOST_FILE).open("a") as file:
+            file.write("x")
 
     def redactor(self) -> Redactor:
         """The run's redactor."""
