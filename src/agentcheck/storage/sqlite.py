@@ -76,7 +76,8 @@ class SqliteStore:
 
     Opened for writing it makes the file, and its folder, and holds the writer's lock until ``close``. Opened with
     ``read_only`` it changes nothing that the ledger holds; it also reads what a killed process left (a log that was
-    not copied back), on a folder that cannot be written too.
+    not copied back), on a folder that cannot be written too. A file that its writer has just made, or was killed
+    while making, is a ledger without events.
 
     Raises:
         StoreError: the file cannot be opened, is no ledger, or has a writer already.
@@ -89,6 +90,7 @@ class SqliteStore:
         self._guard = threading.Lock()
         self._heads: dict[str, int] = {}
         self._closed = False
+        self._blank = False  # a reader's: there are no tables yet
         self._owner = os.getpid()
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._lock: WriterLock | None = None
@@ -123,7 +125,9 @@ class SqliteStore:
         try:
             self._read_uri, self._copy = readable(self.path)
             self._connection = self._connect(self._read_uri)
-            _check_is_ledger(self._connection, self.path)
+            self._blank = not _has_tables(self._connection)
+            if not self._blank:
+                _check_is_ledger(self._connection, self.path)
         except (sqlite3.Error, OSError, StoreError) as error:
             if self._copy is not None:
                 self._copy.cleanup()
@@ -200,6 +204,8 @@ class SqliteStore:
         return self._read(stream, start)
 
     def _read(self, stream: str, start: int) -> Iterator[Row]:
+        if self._blank:
+            return
         query = "SELECT stream, seq, payload, chain FROM events WHERE stream = ? AND seq >= ? ORDER BY seq"
         try:
             with contextlib.closing(self._connect(self._read_uri)) as connection:
@@ -226,6 +232,8 @@ class SqliteStore:
     def _query(self, query: str, *arguments: str) -> list[tuple[Any, ...]]:
         with self._guard:
             self._check_open()
+            if self._blank:
+                return []
             try:
                 return self._connection.execute(query, arguments).fetchall()
             except sqlite3.Error as error:
@@ -339,7 +347,7 @@ def readable(path: Path) -> tuple[str, tempfile.TemporaryDirectory[str] | None]:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    tables = _has_tables(connection)
     if tables:
         _check_is_ledger(connection, path)
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -360,6 +368,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         for statement in SCHEMA:
             connection.execute(statement)
         connection.execute("COMMIT")
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
 
 
 def _check_is_ledger(connection: sqlite3.Connection, path: Path) -> None:

@@ -351,3 +351,16 @@ def test_the_log_is_copied_back_while_writing(file: Path) -> None:
             largest = max(largest, log.stat().st_size)
     assert file.stat().st_size > 15_000_000
     assert largest < 6_000_000  # without checkpoints 40 MB; sixteen times 100 kB, and the commits between two looks
+
+
+def test_a_file_that_its_writer_was_killed_while_making_is_a_ledger_without_events(tmp_path: Path) -> None:
+    """An empty file, and one with nothing but SQLite's header, read as no streams, no head and no rows."""
+    empty, header = tmp_path / "empty.db", tmp_path / "header.db"
+    empty.write_bytes(b"")
+    with closing(sqlite3.connect(header)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    for path in (empty, header):
+        with closing(SqliteStore(path, read_only=True)) as store:
+            assert list(store.streams()) == []
+            assert store.head("main") is None
+            assert list(store.read("main")) == []
