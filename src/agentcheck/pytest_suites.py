@@ -151,7 +151,8 @@ class SuiteRun:
         self.failed_reports = 0
         self.report: Any = None
         ref = config.getoption("--agentcheck-base")
-        self._base: Base | None = Base(ref, config.rootpath) if ref else None
+        folders = [Path(folder) for folder in config.getoption("--agentcheck-suites")]
+        self._base: Base | None = Base(ref, config.rootpath, folders) if ref else None
         self._engine: Engine | None = None
         self._ledger: Ledger | None = None
         self._open = contextlib.ExitStack()
@@ -328,9 +329,10 @@ class SuiteRun:
             # Whatever left them out (-k, --lf, a node id, a plugin): they stay in the population.
             record_suite(self.ledger, plan, selected=number, deselected=max(0, len(plan.cases) - number))
         if self._base is not None and selected and self.worker in ("main", "gw0"):
-            for gone in self._base.removed(self.plans[name].suite.file for name in selected):
-                text = f"the base {self._base.ref} has the suite {gone}, which is not here"
-                self.ledger.record("run.note", {"level": "warning", "text": text})
+            paths = [self.config.invocation_params.dir / arg.partition("::")[0] for arg in self.config.args]
+            for gone in self._base.missing(paths, {name: plan.suite.file for name, plan in self.plans.items()}):
+                for event in gone.events(self._base.ref):
+                    self.ledger.record(*event)
 
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Before the first item: record the suites, unless only collecting. Returns None, so pytest's loop runs."""

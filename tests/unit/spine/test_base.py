@@ -112,14 +112,107 @@ def test_a_changed_policy_file_is_told_and_the_base_version_is_in_force(reposito
     assert any("policies/p.policy.toml: differs" in change for change in hold(repository).changed)
 
 
-def test_removed_cases_and_suites_are_told(repository: Path) -> None:
-    """Rows of the dataset and whole suites that the base has and the working tree lacks are listed."""
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ('{"id": "a"}\n', "1 of 2 cases of base were removed: b"),
+        ('{"id": "a"}\n{"id": "b", "prompt": "easier"}\n', "1 of 2 cases of base were changed: b"),
+        ("", "2 of 2 cases of base were removed: a, b"),
+        ('{"id": "b"}\n\n{"id": "c"}\n{"id": "a"}', ""),
+    ],
+    ids=["removed", "changed", "emptied", "more, in another order"],
+)
+def test_cases_that_are_not_as_they_were_are_told(repository: Path, rows: str, told: str) -> None:
+    """A case of the base that the dataset lacks, or has otherwise, is named; new ones and the order are free."""
+    (repository / "data.jsonl").write_text(rows)
+    assert hold(repository).changed == ((f"dataset ../data.jsonl: {told}",) if told else ())
+
+
+def test_cases_of_another_dataset_are_compared_too(repository: Path) -> None:
+    """A suite that reads a new, shorter file has lost the cases that only the old one holds."""
+    (repository / "easy.jsonl").write_text('{"id": "a"}\n')
+    changed = hold(repository, SUITE.replace("../data.jsonl", "../easy.jsonl")).changed
+    assert "dataset ../data.jsonl: 1 of 2 cases of base were removed: b" in changed
+
+
+def test_rows_without_an_id_are_counted(repository: Path) -> None:
+    """What is no JSON lines has no ids to name."""
+    (repository / "data.csv").write_text("id,prompt\na,x\nb,y\n")
+    text = SUITE.replace("data.jsonl", "data.csv")
+    (repository / "suites" / "shop.toml").write_text(text)
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "two")
+    git(repository, "branch", "-qf", "base")
+    (repository / "data.csv").write_text("id,prompt\na,x\n")
+    assert hold(repository, text).changed == ("dataset ../data.csv: 1 of 3 rows of base were changed or removed",)
+
+
+def missing(root: Path, *paths: str, **suites: str) -> list[str]:
+    """The suites of the base that a run of these paths, which has these suites, does not have."""
+    with closing(Base("base", root)) as base:
+        found = base.missing([root / path for path in paths], {name: root / file for name, file in suites.items()})
+        return [each.file for each in found]
+
+
+BOTH = {"shop": "suites/shop.toml", "other": "suites/other.toml"}
+
+
+def test_a_suite_that_takes_no_part_is_missing(repository: Path) -> None:
+    """Below a folder that is run every suite of the base has to be there, by file or by name."""
+    assert missing(repository, "suites", **BOTH) == []
+    assert missing(repository, "suites", shop="suites/shop.toml") == ["suites/other.toml"]
+    assert missing(repository, "suites/shop.toml", shop="suites/shop.toml") == []
+    assert missing(repository, "suites", shop="suites/shop.toml", renamed="suites/other.toml") == []
+    assert missing(repository, "suites", shop="suites/shop.toml", other="suites/moved.toml") == []
+
+
+def test_a_whole_project_misses_only_what_is_gone(repository: Path) -> None:
+    """Where a project is run, files that pytest does not collect are not missed while they are there."""
+    nested = repository / "tests" / "suites" / "example.toml"
+    nested.parent.mkdir(parents=True)
+    nested.write_text(SUITE)
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "two")
+    git(repository, "branch", "-qf", "base")
+    assert missing(repository, ".", **BOTH) == []
+    nested.unlink()
+    assert missing(repository, ".", **BOTH) == ["tests/suites/example.toml"]
+    assert missing(repository, "suites", **BOTH) == []
+
+
+def test_other_folders_in_the_settings_lose_no_suite(repository: Path) -> None:
+    """A change of [tool.agentcheck] suites does not take the base's folders out of the default run."""
+    (repository / "pyproject.toml").write_text('[tool.agentcheck]\nsuites = ["checks"]\n')
+    (repository / "checks").mkdir()
+    (repository / "checks" / "shop.toml").write_text(SUITE)
+    assert missing(repository, "checks", shop="checks/shop.toml") == ["suites/other.toml"]
+
+
+def test_a_moved_suite_keeps_its_bar(repository: Path) -> None:
+    """A new file with the name of a suite whose file is gone is held to that one, policy and dataset included."""
+    moved = repository / "suites" / "retail" / "store.toml"
+    moved.parent.mkdir()
+    text = SUITE.replace("../data", "../../data").replace("policies/", "../policies/").replace("0.95", "0.1")
+    moved.write_text(f'[suite]\nname = "shop"\n{text}')
     (repository / "data.jsonl").write_text('{"id": "a"}\n')
-    held = hold(repository)
-    assert held.changed == ("dataset ../data.jsonl: 1 of 2 rows of base were changed or removed",)
-    (repository / "suites" / "other.toml").unlink()
+    (repository / "suites" / "shop.toml").unlink()
     with closing(Base("base", repository)) as base:
-        assert base.removed(iter([repository / "suites" / "shop.toml"])) == ["suites/other.toml"]
+        held = base.hold(load_suite(moved))
+        assert isinstance(held.policy, Path)
+        assert 'default = "deny"' in held.policy.read_text()
+    assert held.spec.gate.pass_rate == 0.95
+    assert "the file of the suite: suites/shop.toml -> suites/retail/store.toml" in held.changed
+    assert "gate.pass_rate: 0.95 -> 0.1" in held.changed
+    assert "dataset ../data.jsonl: 1 of 2 cases of base were removed: b" in held.changed
+
+
+def test_a_namesake_in_another_folder_is_a_suite_of_its_own(repository: Path) -> None:
+    """While the base's suite is still in its place, another file of that name is not held to it."""
+    namesake = repository / "more" / "suites" / "shop.toml"
+    namesake.parent.mkdir(parents=True)
+    namesake.write_text(SUITE)
+    with closing(Base("base", repository)) as base:
+        assert base.hold(load_suite(namesake)).changed == ("new suite: base does not have it",)
 
 
 def test_a_new_suite_keeps_its_own_bar_and_says_so(repository: Path) -> None:
