@@ -17,7 +17,7 @@ from typing import Any
 from agentcheck.approvals.scripted import ScriptedVoters
 from agentcheck.contracts import Control, Loaded, Metric
 from agentcheck.errors import DatasetError, PluginError, PolicyError, SuiteError, UserError
-from agentcheck.governance.build import Runtime, build_controls
+from agentcheck.governance.build import Runtime, build_controls, unmatched_names
 from agentcheck.governance.decide import UnsafeAllowAll
 from agentcheck.governance.policy import Policy, load_policy
 from agentcheck.plugins import Registry
@@ -107,6 +107,8 @@ def prepare(suite: Suite, registry: Registry, cases: Sequence[Case] | None = Non
     make_agent = _agent_factory(agent, registry, where) if has_agent else None
     source = _agent_source(agent.use)
     policy = UnsafeAllowAll() if suite.unsafe else _policy(suite, where)
+    make_world = registry.get("worlds", spec.world.use, where=where)
+    _refuse_misspelt_tools(suite, policy, make_world)
     return Plan(
         suite=suite,
         cases=tuple(loaded.cases),
@@ -116,7 +118,7 @@ def prepare(suite: Suite, registry: Registry, cases: Sequence[Case] | None = Non
         agent_commit=agent.commit or _git(source, "log", "-1", "--format=%H"),
         agent_author=agent.author or _git(source, "log", "-1", "--format=%an"),
         make_agent=make_agent,
-        make_world=registry.get("worlds", spec.world.use, where=where),
+        make_world=make_world,
         make_user=registry.get("users", spec.user.use, where=where),
         make_model=registry.get("models", spec.model.use, where=where) if spec.model else None,
         measures=tuple(_measure(metric, registry, where) for metric in spec.metrics),
@@ -143,6 +145,19 @@ def _policy(suite: Suite, where: str) -> Policy:
             f"no such policy: {suite.spec.governance.policy}", where=where, advice="it is relative to the suite file"
         )
     return load_policy(path)  # its errors name its own lines
+
+
+def _refuse_misspelt_tools(suite: Suite, policy: Policy | UnsafeAllowAll, make_world: Any) -> None:
+    """Refuse names that no tool of the world answers to, where the world tells its tools before a run."""
+    tells = getattr(make_world, "known_tools", None)
+    if tells is None or suite.base:  # what the base branch says cannot be mended here: a note tells it
+        return
+    world = suite.spec.world
+    offered = {tool.name for tool in _made(f"world {world.use!r}", tells, world.options(), str(suite.file))}
+    found = unmatched_names(suite.spec.governance.model_dump(exclude={"policy"}, exclude_none=True), policy, offered)
+    wrong = [f"{each.named.where or suite.where(*each.named.keys)}: {each}" for each in found if each.mistake]
+    if offered and wrong:
+        raise SuiteError("\n".join(wrong), advice=f"tools of the world {world.use!r}: {', '.join(sorted(offered))}")
 
 
 def _made(what: str, factory: Any, options: Mapping[str, Any], where: str) -> Any:

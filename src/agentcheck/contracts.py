@@ -116,7 +116,9 @@ class World(Protocol):
         ...
 
 
-#: ``(options, case, scratch) -> World``; one per trial. ``scratch`` is a folder of its own, made on first use.
+#: ``(options, case, scratch) -> World``; one per trial. ``scratch`` is a folder of its own, made on first use. A
+#: factory whose tools do not depend on the case may have ``known_tools(options)``: the names that the suite and
+#: its policy give to tools are then checked against them when the suite is collected.
 WorldFactory = Callable[[Mapping[str, Any], Case, Path], World]
 
 

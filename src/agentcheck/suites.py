@@ -10,7 +10,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -175,6 +175,11 @@ class Suite:
     changed: tuple[str, ...] = ()
     base: str = ""
     policy_directory: Path | None = None
+    lines: Lines | None = field(default=None, compare=False, repr=False)
+
+    def where(self, *keys: str | int) -> str:
+        """``file:line`` of a key of the suite file; of a suite that no file holds, what it has for one."""
+        return f"{self.file}:{self.lines.find(keys)}" if self.lines else str(self.file)
 
     def path(self, relative: str) -> Path:
         """A path as written in the file, relative to it."""
@@ -307,7 +312,7 @@ def load_suite(path: Path) -> Suite:
         raise SuiteError(*_explain(error, path, lines)) from None
     name = spec.suite.name or re.sub(r"[^A-Za-z0-9_.-]", "-", path.stem.removesuffix(".suite"))
     _check_meaning(spec, path, lines)
-    return Suite(path, name, hashlib.sha256(content).hexdigest(), spec)
+    return Suite(path, name, hashlib.sha256(content).hexdigest(), spec, lines=lines)
 
 
 def _check_meaning(spec: SuiteFile, path: Path, lines: Lines) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from agentcheck import plugins
 from agentcheck.collection import Plan, prepare
+from agentcheck.governance.names import unmatched
 from agentcheck.records import Case
 from agentcheck.suites import GovernanceTable
 from mutants import DOMAINS, KILLS, MUTANTS, mutated, plan_of, run
@@ -162,7 +163,7 @@ def test_every_policy_rule_names_tools_that_exist(plan: Plan, tmp_path: Path) ->
     """No rule of a shipped policy speaks of a tool that the world does not offer."""
     world = plan.make_world({}, Case(id="c", prompt="p"), tmp_path)
     offered = {tool.name: tool for tool in world.tools()}
-    assert list(plan.policy.unmatched_tools(offered)) == []
+    assert list(unmatched(plan.policy.named_tools(), offered)) == []
     assert plan.runtime(tuple(offered.values()), "").notes == ()
 
 

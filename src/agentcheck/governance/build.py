@@ -7,7 +7,7 @@ Order of registration, which breaks ties between equally strict answers: ``tool.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
@@ -21,6 +21,7 @@ from agentcheck.governance import envelope
 from agentcheck.governance.authorization import AuthorizationLevel, ForbiddenAction
 from agentcheck.governance.breaker import Breaker
 from agentcheck.governance.decide import HIGHEST_LEVEL, UnsafeAllowAll, decide
+from agentcheck.governance.names import Unmatched, named_in, unmatched
 from agentcheck.governance.policy import Policy, load_policy
 from agentcheck.governance.state import SessionState
 from agentcheck.governance.tools import ToolArguments, UnknownTool
@@ -138,8 +139,16 @@ def build_controls(
     controls.append(policy)
     settings[policy.id] = f"{policy.name} {policy.version} ({len(policy.rules)} rules, {policy.hash[:12]})"
     controls.extend(_extra(extra_controls, {control.id for control in controls}, where))
-    notes = policy.unmatched_tools(offered) if offered and isinstance(policy, Policy) else ()
-    return Runtime(tuple(controls), policy, breaker, _hash(config, policy.hash), tuple(notes), settings)
+    notes = tuple(str(each) for each in unmatched_names(config, policy, offered)) if offered else ()
+    return Runtime(tuple(controls), policy, breaker, _hash(config, policy.hash), notes, settings)
+
+
+def unmatched_names(
+    config: Mapping[str, Any], policy: Policy | UnsafeAllowAll, offered: Collection[str]
+) -> Iterator[Unmatched]:
+    """Names in table and policy that none of the offered tools answers to; see `agentcheck.governance.names`."""
+    named = [*named_in(config), *(policy.named_tools() if isinstance(policy, Policy) else ())]
+    return unmatched(named, offered, unknown_allowed=config.get("unknown_tools", "deny") == "allow")
 
 
 def _policy(value: Any, base: Path | None, where: str) -> Policy | UnsafeAllowAll:

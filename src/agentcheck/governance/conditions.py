@@ -48,20 +48,24 @@ COMMITTED = frozenset({"done", "error", "running", "waiting"})
 
 @dataclass
 class _Flows:
-    """What flow conditions need while a ``when`` is compiled, and the reasons they can give afterwards."""
+    """What flow conditions need while a ``when`` is compiled, the reasons they can give afterwards, and all tools."""
 
     trust: Mapping[str, Any]
     reasons: list[Callable[[Any, Any], str]]
+    tools: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class When:
-    """A compiled ``when``: ``select`` looks at kind and name alone, ``test`` at everything else (``None``: nothing)."""
+    """A compiled ``when``: ``select`` looks at kind and name alone, ``test`` at everything else (``None``: nothing).
+
+    ``tools`` are all tool patterns in it, those of earlier steps too, each with its place.
+    """
 
     select: Callable[[str, str], bool]
     test: Condition | None
     flows: tuple[Callable[[Any, Any], str], ...] = ()
-    tools: tuple[str, ...] = ()
+    tools: tuple[tuple[str, str], ...] = ()
 
 
 def compile_when(table: Any, place: Place, trust: Mapping[str, Any]) -> When:
@@ -75,11 +79,11 @@ def compile_when(table: Any, place: Place, trust: Mapping[str, Any]) -> When:
     if not table:
         place.fail("there is no condition", 'to decide on every action, set default in [policy], or write tool = "*"')
     names = {key: table[key] for key in ("kind", "tool") if key in table}
-    select, tools = _selector(names, place)
-    flows = _Flows(trust, [])
+    flows = _Flows(trust, [], [])
+    select = _selector(names, place, flows)
     rest = {key: value for key, value in table.items() if key not in names}
     conditions = _conditions(rest, place, ACTION_KEYS, flows)
-    return When(select, _every(conditions) if conditions else None, tuple(flows.reasons), tuple(tools))
+    return When(select, _every(conditions) if conditions else None, tuple(flows.reasons), tuple(flows.tools))
 
 
 def _conditions(table: Mapping[str, Any], place: Place, known: Sequence[str], flows: _Flows) -> list[Condition]:
@@ -87,7 +91,7 @@ def _conditions(table: Mapping[str, Any], place: Place, known: Sequence[str], fl
     found: list[Condition] = []
     names = {key: table[key] for key in ("kind", "tool") if key in table}
     if names:
-        select, _ = _selector(names, place)
+        select = _selector(names, place, flows)
         found.append(lambda subject, state: select(subject.kind, subject.name))
     for key, value in table.items():
         at = place.at(key)
@@ -100,13 +104,13 @@ def _conditions(table: Mapping[str, Any], place: Place, known: Sequence[str], fl
         elif key in ("all", "any", "not"):
             found.append(_composed(key, value, at, known, flows))
         elif key == "after":
-            found.append(_happened(value, at))
+            found.append(_happened(value, at, flows))
         elif key == "not_after":
-            found.append(_negation(_happened(value, at)))
+            found.append(_negation(_happened(value, at, flows)))
         elif key == "count":
-            found.append(_count(value, at))
+            found.append(_count(value, at, flows))
         elif key == "same_arguments_as":
-            found.append(_repeated(value, at))
+            found.append(_repeated(value, at, flows))
         elif key == "flow":
             flow = compile_flow(value, at, flows.trust)
             flows.reasons.append(flow.reason)
@@ -114,8 +118,8 @@ def _conditions(table: Mapping[str, Any], place: Place, known: Sequence[str], fl
     return found
 
 
-def _selector(names: Mapping[str, Any], place: Place) -> tuple[Callable[[str, str], bool], list[str]]:
-    """``kind`` and ``tool``: a test of kind and name alone, and the tool patterns in it."""
+def _selector(names: Mapping[str, Any], place: Place, flows: _Flows) -> Callable[[str, str], bool]:
+    """``kind`` and ``tool``: a test of kind and name alone; the tool patterns in it are noted."""
     kinds = set(ACTION_KINDS)
     patterns: list[NamePattern] = []
     if "kind" in names:
@@ -131,6 +135,7 @@ def _selector(names: Mapping[str, Any], place: Place) -> tuple[Callable[[str, st
             if not pattern.kinds & kinds:
                 at.fail(f"{text!r} is of another kind: this can never match")
             patterns.append(pattern)
+            flows.tools.append((text, at.location))
     kinds_given = "kind" in names
 
     def select(kind: str, name: str) -> bool:
@@ -138,7 +143,7 @@ def _selector(names: Mapping[str, Any], place: Place) -> tuple[Callable[[str, st
             return False
         return not patterns or any(pattern.matches(kind, name) for pattern in patterns)
 
-    return select, [pattern.text for pattern in patterns]
+    return select
 
 
 def _text_list(value: Any, place: Place) -> list[str]:
@@ -241,7 +246,9 @@ def _composed(key: str, value: Any, place: Place, known: Sequence[str], flows: _
 # Earlier events.
 
 
-def _step_condition(table: Any, place: Place, default: frozenset[str], extra: Iterable[str] = ()) -> _StepMatch:
+def _step_condition(
+    table: Any, place: Place, default: frozenset[str], flows: _Flows, extra: Iterable[str] = ()
+) -> _StepMatch:
     """What a table says about one step of the history: statuses, and the condition on the step."""
     if not isinstance(table, dict):
         place.fail(f"expected a table, got {table!r}", 'write { tool = "name" }')
@@ -262,7 +269,7 @@ def _step_condition(table: Any, place: Place, default: frozenset[str], extra: It
         same = [parse_field(f"args.{name}", at) for name in _text_list(table["same"], at)]
         if any(field.many for field in same):
             at.fail("cannot compare all elements of a list", "name the whole argument")
-    conditions = _conditions(rest, place, STEP_KEYS, _Flows({}, []))
+    conditions = _conditions(rest, place, STEP_KEYS, _Flows({}, [], flows.tools))
     open_ = MAY_HAPPEN if default is HAPPENED and "status" not in table else frozenset()
     return _StepMatch(statuses, open_, _every(conditions) if conditions else None, tuple(same))
 
@@ -294,9 +301,9 @@ def _alike(left: Any, right: Any) -> Truth:
     return bool(left == right)
 
 
-def _happened(table: Any, place: Place) -> Condition:
+def _happened(table: Any, place: Place, flows: _Flows) -> Condition:
     """``after``: a step like this came before; not decidable while one is still in flight."""
-    step_match = _step_condition(table, place, HAPPENED)
+    step_match = _step_condition(table, place, HAPPENED, flows)
     if not table:
         place.fail("there is no condition on the step", 'write { tool = "name" }')
 
@@ -313,9 +320,9 @@ def _happened(table: Any, place: Place) -> Condition:
     return happened
 
 
-def _count(table: Any, place: Place) -> Condition:
+def _count(table: Any, place: Place, flows: _Flows) -> Condition:
     """``count``: how many steps like this were, or may still be, carried out; the action asked for not included."""
-    step_match = _step_condition(table, place, COMMITTED, COMPARISONS)
+    step_match = _step_condition(table, place, COMMITTED, flows, COMPARISONS)
     bounds = {key: table[key] for key in COMPARISONS if key in table}
     if not bounds:
         place.fail("there is no bound", f"add one of: {', '.join(COMPARISONS)}")
@@ -336,13 +343,13 @@ def _count(table: Any, place: Place) -> Condition:
     return count
 
 
-def _repeated(table: Any, place: Place) -> Condition:
+def _repeated(table: Any, place: Place, flows: _Flows) -> Condition:
     """``same_arguments_as``: a step of the same name carried the same arguments; ``{}`` for any such step.
 
     Arguments that agree in all they share, while one side names more, are not decidable: adding a remark to a payment
     does not make it another payment.
     """
-    step_match = _step_condition(table, place, COMMITTED)
+    step_match = _step_condition(table, place, COMMITTED, flows)
 
     def repeated(action: Any, state: Any) -> Truth:
         answer: Truth = False

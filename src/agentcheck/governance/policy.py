@@ -22,11 +22,11 @@ from agentcheck.errors import PolicyError
 from agentcheck.governance.conditions import When, compile_when
 from agentcheck.governance.decide import DEFAULT_HOLD_LEVEL, HIGHEST_LEVEL, HOLD_LEVEL
 from agentcheck.governance.flow import check_trust
+from agentcheck.governance.names import Named
 from agentcheck.governance.operators import Condition
-from agentcheck.governance.patterns import NamePattern
 from agentcheck.governance.place import Place
 from agentcheck.governance.state import SessionState
-from agentcheck.records import SEVERITY, Action, Decision, Outcome, ToolSpec
+from agentcheck.records import SEVERITY, Action, Decision, Outcome
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -122,13 +122,11 @@ class Policy:
             return self.default
         return matched[0] if len(matched) == 1 else _strictest(matched)
 
-    def unmatched_tools(self, tools: Mapping[str, ToolSpec]) -> Iterable[str]:
-        """A sentence for each tool pattern that none of these tools falls under."""
+    def named_tools(self) -> Iterable[Named]:
+        """Every tool pattern in the rules, those on earlier steps too, with its place."""
         for rule in self.rules:
-            for text in rule.when.tools:
-                pattern = NamePattern.parse(text)
-                if "tool_call" in pattern.kinds and not any(map(pattern.matches_name, tools)):
-                    yield f"policy {self.name}, rule {rule.id}: the world offers no tool that matches {text!r}"
+            for text, where in rule.when.tools:
+                yield Named(f"policy {self.name}, rule {rule.id}", text, where)
 
 
 def _strictest(decisions: list[Decision]) -> Decision:

@@ -7,12 +7,10 @@ allergies and interactions are *told* by ``check_prescription`` and left to who 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from agentcheck.errors import ToolError
-from agentcheck.records import Case
-from agentcheck.worlds.simulated import SimulatedWorld, State, entry, next_id, positive, tool
+from agentcheck.worlds.simulated import Domain, State, entry, next_id, positive, tool
 
 #: Fields of a chart that ``read_chart`` and ``disclose_record`` know.
 CHART_FIELDS = (
@@ -371,6 +369,5 @@ TOOLS = (
 )
 
 
-def make(options: Mapping[str, Any], case: Case, scratch: Path) -> SimulatedWorld:
-    """The factory behind ``[world] use = "clinic"``."""
-    return SimulatedWorld(TOOLS, SEED, case, scratch, options)
+#: The factory behind ``[world] use = "clinic"``.
+make = Domain(TOOLS, SEED)

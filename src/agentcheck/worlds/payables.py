@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from agentcheck.errors import ToolError
-from agentcheck.records import Case
-from agentcheck.worlds.simulated import SimulatedWorld, State, entry, next_id, positive, tool
+from agentcheck.worlds.simulated import Domain, State, entry, next_id, positive, tool
 
 SEED: Mapping[str, Any] = {
     "today": "2031-05-12",
@@ -281,6 +279,5 @@ TOOLS = (
 )
 
 
-def make(options: Mapping[str, Any], case: Case, scratch: Path) -> SimulatedWorld:
-    """The factory behind ``[world] use = "payables"``."""
-    return SimulatedWorld(TOOLS, SEED, case, scratch, options)
+#: The factory behind ``[world] use = "payables"``.
+make = Domain(TOOLS, SEED)

@@ -143,6 +143,22 @@ class SimulatedWorld:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """The factory of a simulated world: a table of tools over a seed, the same for every case."""
+
+    table: Sequence[Tool]
+    seed: Mapping[str, Any]
+
+    def __call__(self, options: Mapping[str, Any], case: Case, scratch: Path) -> SimulatedWorld:
+        """A world for one trial."""
+        return SimulatedWorld(self.table, self.seed, case, scratch, options)
+
+    def known_tools(self, options: Mapping[str, Any]) -> Sequence[ToolSpec]:
+        """The tools that the worlds of this domain offer, for checks before the run."""
+        return (SEARCH, *(each.spec for each in self.table))
+
+
 def check_arguments(spec: ToolSpec, arguments: Mapping[str, Any]) -> None:
     """Refuse arguments that the tool cannot take; a world holds its own line, whatever the runtime has checked.
 

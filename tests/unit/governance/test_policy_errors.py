@@ -10,7 +10,6 @@ import pytest
 from agentcheck.errors import PolicyError
 from agentcheck.governance.policy import load_policy, load_policy_text
 from agentcheck.governance.regex import SafePattern, Unsafe
-from agentcheck.records import ToolSpec
 
 HEAD = '[policy]\nname = "p"\n\n'
 
@@ -184,15 +183,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     good.write_text('[policy]\nname = "n"\nversion = "2"\ndefault = "deny"\n')
     policy = load_policy(good)
     assert (policy.name, policy.version, policy.rules) == ("n", "2", ())
-
-
-def test_a_tool_that_the_world_does_not_offer_is_noted() -> None:
-    """A policy may serve several worlds: a pattern without a tool is a note, not an error."""
-    policy = load_policy({"rule": [{"id": "r", "effect": "deny", "when": {"tool": ["send_*", "red", "message:x"]}}]})
-    notes = list(policy.unmatched_tools({"send_it": ToolSpec("send_it"), "read": ToolSpec("read")}))
-    assert len(notes) == 1
-    assert "rule r" in notes[0]
-    assert "'red'" in notes[0]
 
 
 @pytest.mark.parametrize(
