@@ -53,11 +53,6 @@ def agentcheck_datasets() -> Mapping[str, Any]:
 
 
 @hookspec
-def agentcheck_stores() -> Mapping[str, Any]:
-    """Stores by URL scheme: scheme -> ``(url) -> contracts.Store``."""
-
-
-@hookspec
 def agentcheck_reporters() -> Mapping[str, Any]:
     """Files written after a run: name -> `contracts.Reporter`."""
 
@@ -71,6 +66,5 @@ KINDS: Mapping[str, str] = {
     "metrics": "metric",
     "controls": "control",
     "datasets": "dataset format",
-    "stores": "store",
     "reporters": "reporter",
 }

@@ -25,7 +25,6 @@ BUILTINS = (
     "agentcheck.worlds.builtin",
     "agentcheck.metrics.builtin",
     "agentcheck.datasets.builtin",
-    "agentcheck.storage.builtin",
     "agentcheck.reporting.builtin",
 )
 

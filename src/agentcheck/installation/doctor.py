@@ -1,26 +1,23 @@
 """``agentcheck doctor``: does this installation work here, said as facts with advice; no heavy package is imported.
 
 Packages are looked up by their metadata, never imported. What the doctor cannot know by itself (how plugins are
-loaded, which pytest plugins our runs keep out, which stores exist) is handed to it.
+loaded, which pytest plugins our runs keep out) is handed to it.
 """
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 
@@ -34,7 +31,6 @@ OLDEST_SQLITE = (3, 37, 0)
 SLOW_PYTEST_PLUGINS = ("deepeval", "phoenix")
 #: Extras for people who work on agentcheck; nobody misses them.
 INTERNAL_EXTRAS = ("test", "dev")
-STORE_VARIABLE = "AGENTCHECK_STORE"
 GIB = 1024**3
 
 
@@ -60,7 +56,6 @@ def main(reports: Path | None = None) -> tuple[str, int]:
     checks = examine(
         reports=reports or read_settings(Path.cwd()).reports_path,
         load_plugins=lambda: len(list(plugins.load().entries())),
-        stores=plugins.load(entry_points=False).names("stores"),
     )
     return text(checks), 0 if works(checks) else 1
 
@@ -82,9 +77,7 @@ def examine(
     *,
     reports: Path,
     load_plugins: Callable[[], int],
-    stores: Collection[str] = ("sqlite",),
     kept_out: Collection[str] = SLOW_PYTEST_PLUGINS,
-    environ: Mapping[str, str] = os.environ,
     encoding: str | None = None,
 ) -> list[Check]:
     """Look at everything and return what was found, in a fixed order.
@@ -92,9 +85,7 @@ def examine(
     Args:
         reports: where runs are written; it need not exist.
         load_plugins: loads all plugins and returns how many names they bring; raises `AgentcheckError` by name.
-        stores: URL schemes of the known stores.
         kept_out: pytest plugins that our runs switch off.
-        environ: the environment, for services.
         encoding: of the terminal; default: standard output's.
     """
     return [
@@ -106,7 +97,6 @@ def examine(
         _sqlite(),
         _durable_write(reports),
         _disk(reports),
-        _store(environ.get(STORE_VARIABLE, ""), stores),
         _git(),
         _terminal(encoding if encoding is not None else sys.stdout.encoding),
     ]
@@ -262,27 +252,6 @@ def _disk(reports: Path) -> Check:
     if free < GIB // 10:
         return Check("disk", "fail", detail, "a ledger that cannot be written stops every action; make room")
     return Check("disk", "warn" if free < GIB else "ok", detail, "make room" if free < GIB else "")
-
-
-def _store(url: str, stores: Collection[str]) -> Check:
-    """The store named by the environment: its scheme is known, and something listens where it points."""
-    if not url:
-        return Check("store", "absent", f"{STORE_VARIABLE} is not set; ledgers are SQLite files in the reports folder")
-    try:
-        parts = urlsplit(url)
-        scheme, host, port = parts.scheme, parts.hostname, parts.port
-    except ValueError:
-        return Check("store", "fail", f"{STORE_VARIABLE} is not a URL", "write it as scheme://host:port/name")
-    if scheme not in stores:
-        return Check("store", "fail", f"no store is called {scheme!r}", f"known: {', '.join(sorted(stores))}")
-    if host is None or port is None:
-        return Check("store", "ok", f"{STORE_VARIABLE} names a {scheme} store")
-    try:
-        socket.create_connection((host, port), timeout=3).close()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        return Check("store", "fail", f"nothing answers at {host}:{port}: {reason}", "is the service running?")
-    return Check("store", "ok", f"{scheme}: {host}:{port} accepts connections")
 
 
 def _git() -> Check:

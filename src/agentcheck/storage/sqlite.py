@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import quote
 
 from agentcheck.contracts import Row
 from agentcheck.errors import StoreError
@@ -50,25 +50,6 @@ _CHECKPOINT_BYTES = 4 << 20
 _MOST_OUTGROWN = 16
 #: What `Row` does, without a call of Python for each of the rows that the end of a run reads.
 _ROW: Callable[[tuple[Any, ...]], Row] = partial(tuple.__new__, Row)
-
-
-def store_url(path: Path | str, *, read_only: bool = False) -> str:
-    """The URL of a ledger file, for `open_store`."""
-    return f"sqlite:///{quote(Path(path).as_posix())}{'?mode=ro' if read_only else ''}"
-
-
-def open_store(url: str) -> SqliteStore:
-    """Open ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``; ``?mode=ro`` opens it for reading.
-
-    Raises:
-        StoreError: not such a URL, or the file cannot be opened.
-    """
-    scheme, _, rest = url.partition(":///")
-    path, _, query = rest.partition("?")
-    options = dict(parse_qsl(query))
-    if scheme != "sqlite" or not path or options not in ({}, {"mode": "ro"}, {"mode": "rw"}):
-        raise StoreError(f"{url!r} names no SQLite file", advice="write sqlite:///path/to/ledger.db, or add ?mode=ro")
-    return SqliteStore(Path(unquote(path)), read_only=options.get("mode") == "ro")
 
 
 class SqliteStore:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from agentcheck.installation.doctor import Check, examine, main, text, works
 
 def look(reports: Path, **options: Any) -> dict[str, Check]:
     """All checks by name, on a sound machine unless told otherwise."""
-    options = {"load_plugins": lambda: 7, "environ": {}, "encoding": "utf-8", **options}
+    options = {"load_plugins": lambda: 7, "encoding": "utf-8", **options}
     return {check.name: check for check in examine(reports=reports, **options)}
 
 
@@ -156,41 +155,6 @@ def test_little_room_is_seen(free: int, status: str, tmp_path: Path, monkeypatch
     """Under a gibibyte warns, under a tenth of one fails."""
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(free, 0, free))
     assert look(tmp_path)["disk"].status == status
-
-
-@pytest.mark.parametrize(
-    ("url", "status", "says"),
-    [
-        ("", "absent", "not set"),
-        ("sqlite:///runs.db", "ok", "sqlite"),
-        ("nosuch://localhost/x", "fail", "nosuch"),
-        ("sqlite://[bad", "fail", "not a URL"),
-    ],
-)
-def test_the_store_of_the_environment_is_looked_at(url: str, status: str, says: str, tmp_path: Path) -> None:
-    """A store named by the environment is known or not, and an unset one is no failure."""
-    found = look(tmp_path, environ={doctor.STORE_VARIABLE: url})["store"]
-    assert found.status == status
-    assert says in found.detail
-
-
-def test_a_store_that_does_not_answer_fails_without_its_password(tmp_path: Path) -> None:
-    """Nothing listens: host and port are named, user and password never."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    url = f"sqlite://ann:hunter2@127.0.0.1:{port}/runs"
-    found = look(tmp_path, environ={doctor.STORE_VARIABLE: url})["store"]
-    assert found.status == "fail"
-    assert f"127.0.0.1:{port}" in found.detail
-    assert "hunter2" not in found.detail + found.advice
-
-
-def test_a_store_that_answers_is_fine(tmp_path: Path) -> None:
-    """Something listens where the store is said to be."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"sqlite://127.0.0.1:{server.getsockname()[1]}/runs"
-        assert look(tmp_path, environ={doctor.STORE_VARIABLE: url})["store"].status == "ok"
 
 
 def test_a_missing_git_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,7 @@ import pytest
 
 from agentcheck.contracts import Row, Store
 from agentcheck.errors import StoreError
-from agentcheck.plugins import load
-from agentcheck.storage.sqlite import SqliteStore, open_store, store_url
+from agentcheck.storage.sqlite import SqliteStore
 from kits.store import StoreKit, rows
 
 
@@ -60,32 +59,6 @@ def test_a_row_that_cannot_be_stored_takes_its_batch_back(file: Path, count: int
         store.append(rows(2))
         with closing(SqliteStore(file, read_only=True)) as other:
             assert [row.seq for row in other.read("main")] == [1, 2]
-
-
-def test_the_url_names_the_file(tmp_path: Path) -> None:
-    """A URL made from a path opens that file, whatever characters the path holds."""
-    path = tmp_path / "a b#c?d%20" / "ledger.db"
-    with closing(open_store(store_url(path))) as store:
-        store.append(rows(1))
-    assert path.is_file()
-    with closing(open_store(store_url(path, read_only=True))) as store:
-        assert store.read_only
-        assert store.head("main") is not None
-
-
-@pytest.mark.parametrize(
-    "url", ["postgres:///x", "sqlite:///", "ledger.db", "sqlite:///x.db?mode=rwx", "sqlite://x.db"]
-)
-def test_other_urls_are_refused(url: str) -> None:
-    """A URL that names no SQLite file is refused with what to write instead."""
-    with pytest.raises(StoreError, match=r"sqlite:///path/to/ledger\.db"):
-        open_store(url)
-
-
-def test_the_registry_knows_the_scheme(file: Path) -> None:
-    """The built-in plugin brings the scheme, and its factory opens a store."""
-    with closing(load(entry_points=False).get("stores", "sqlite")(store_url(file))) as store:
-        assert list(store.streams()) == []
 
 
 def test_commits_are_durable(file: Path) -> None:
