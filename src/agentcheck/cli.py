@@ -208,7 +208,7 @@ def init(directory: str, force: bool) -> None:
 @main.command()
 @click.option("--reports", metavar="DIR", help="Where runs are written (default: reports).")
 def doctor(reports: str | None) -> None:
-    """Check the installation, extras, plugins and where runs are written; exits 0, or 1 where something must be mended."""
+    """Check the installation, plugins and where runs are written; exits 0, or 1 where something must be mended."""
     from agentcheck.installation.doctor import main as examine
 
     text, code = examine(Path(reports) if reports else None)

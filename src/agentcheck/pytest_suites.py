@@ -587,6 +587,11 @@ class SuiteRun:
             terminalreporter.section("agentcheck")
             parts = (terminal.summary(self.report, self.look), terminal.gates(self.report, self.look, brief=True))
             terminalreporter.write_line("\n".join(part for part in parts if part))
+            told = sum(getattr(each, "agentcheck", False) for found in terminalreporter.stats.values() for each in found)
+            more = self.report.total - self.report.counts["not_started"] - told
+            if self.report.run.partial and more > 0:
+                # Cases run side by side, so pytest stops before it was told of all that had begun.
+                terminalreporter.write_line(f"pytest counts {told} cases below; {more} more had begun when it stopped")
             shown = _shown(self.folder.path, self.config.invocation_params.dir)
             terminalreporter.write_line(f"report: {visible(str(shown / 'report.html'))}")
 

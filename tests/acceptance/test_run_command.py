@@ -51,6 +51,7 @@ def test_a_failing_case_exits_1_and_tells_what_happened(desk: Path) -> None:
     assert re.search(r"deny.*refund", done.out)
     assert "refunds above 100 are made by people" in done.out
     assert "contains" in done.out
+    assert re.search(r"FAILED suites/desk.toml::too-much-1 - contains 0", done.out)
     again = re.search(r"run again\s+agentcheck (run .*)", done.out)
     assert again
     assert cli.agentcheck(desk, *again.group(1).split()).code == 1
@@ -127,6 +128,13 @@ def test_x_stops_and_last_failed_takes_up_again(desk: Path) -> None:
     assert counts["fail"] == 1
     assert counts["not_started"] + counts["aborted"] >= 20
     assert sum(counts.values()) == 30
+    told = re.search(r"pytest tells of (\d+) of these cases below; (\d+) more had begun", done.out)
+    begun = 30 - counts["not_started"]
+    assert begun == (
+        sum(map(int, told.groups()))
+        if told
+        else sum(map(int, re.findall(r"(\d+) (?:failed|passed)", done.out.splitlines()[-1])))
+    )
     again = cli.agentcheck(desk, "run", "--lf")
     assert "1 failed" in again.out
     assert again.code == 1

@@ -23,7 +23,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from agentcheck.errors import ExitCode
 from agentcheck.records import Score
 from agentcheck.reporting import files, terminal, timeline
-from agentcheck.reporting.report import SHOWN, STATUSES, CaseResult, CaseStatus, Report, SuiteResult, TrialResult
+from agentcheck.reporting.report import (
+    GATE_MARKS,
+    SHOWN,
+    STATUSES,
+    CaseResult,
+    CaseStatus,
+    Report,
+    SuiteResult,
+    TrialResult,
+    missed_side,
+)
 from agentcheck.reporting.safe_text import script_json, shorten, visible
 from agentcheck.reporting.timeline import MARKS, Entry, number, seconds
 
@@ -110,9 +120,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["marks"] = MARKS
+    environment.globals.update(marks=MARKS, gate_marks=GATE_MARKS)
     environment.filters.update(
-        seconds=seconds, number=number, score_mark=_score_mark, sort_scores=_sort_scores, words=_words
+        seconds=seconds,
+        number=number,
+        score_mark=_score_mark,
+        missed_side=missed_side,
+        sort_scores=_sort_scores,
+        words=_words,
     )
     return environment
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from agentcheck.records import Score, Step, Transcript
 from agentcheck.reporting import files
-from agentcheck.reporting.report import SHOWN, CaseResult, Report, Run, SuiteResult, TrialResult
+from agentcheck.reporting.report import SHOWN, CaseResult, MetricSummary, Report, Run, SuiteResult, TrialResult
 from agentcheck.reporting.timeline import plain
 
 #: Raised by one when a reader of the old shape could misread the new one; new optional keys do not raise it.
@@ -136,10 +136,16 @@ def _suite(suite: SuiteResult) -> dict[str, Any]:
         },
         "total": suite.total,
         "counts": dict(suite.counts),
-        "metrics": [{**asdict(metric), "trials": metric.trials} for metric in suite.metrics],
+        "metrics": [_metric(metric) for metric in suite.metrics],
         "enforcement": [asdict(row) for row in suite.enforcement],
         "skipped_records": list(suite.skipped_records),
     }
+
+
+def _metric(metric: MetricSummary) -> dict[str, Any]:
+    values = asdict(metric)
+    del values["side"]  # the scores say it
+    return {**values, "trials": metric.trials}
 
 
 def _case(case: CaseResult, report: Report, budget: _Budget) -> dict[str, Any]:

@@ -84,7 +84,6 @@ def _indented(element: ElementTree.Element, level: int) -> str:
 
 
 def _about(suite: SuiteResult, report: Report) -> Mapping[str, str]:
-    gate = {True: "passed", False: "failed", None: "undecided"}[suite.gate.passed]
     return {
         "run": report.run.id,
         "run_status": report.run.status,
@@ -95,7 +94,7 @@ def _about(suite: SuiteResult, report: Report) -> Mapping[str, str]:
         "world": suite.world,
         "model": suite.model,
         "unsafe": str(suite.unsafe).lower(),
-        "gate": gate,
+        "gate": suite.gate_word,
         **{f"hash.{name}": value for name, value in suite.hashes.items()},
         **{f"gate.{rule.name}": f"{rule.observed}, required {rule.required}" for rule in suite.gate.rules},
         **{f"changed.{number}": change for number, change in enumerate(suite.changed, 1)},

@@ -16,6 +16,7 @@ from typing import Literal
 
 from agentcheck.errors import ExitCode
 from agentcheck.records import Score, Transcript
+from agentcheck.reporting.timeline import number
 
 RunStatus = Literal["finished", "interrupted", "crashed"]
 #: ``not_started``: collected and never begun, because the run ended before.
@@ -75,11 +76,21 @@ class Tally:
     note: str = ""
 
 
+#: What became of a gate -> the mark that stands for it.
+GATE_MARKS: Mapping[str, str] = {
+    "passed": "pass",
+    "failed": "fail",
+    "undecided": "inconclusive",
+    "skipped": "skipped",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class MetricSummary:
     """One metric over the trials of a suite: the mean of what was measured, and what was not.
 
-    ``passed`` and ``failed`` count the scores held against a threshold.
+    ``passed`` and ``failed`` count the scores held against a threshold; ``side`` is where those that failed lie,
+    ``below`` it or, where lower is better, ``above``.
     """
 
     metric: str
@@ -90,6 +101,14 @@ class MetricSummary:
     passed: int = 0
     failed: int = 0
     threshold: float | None = None
+    side: str = "below"
+
+    @property
+    def missed(self) -> str:
+        """How many scores missed the threshold, and on which side of it, in words."""
+        if self.threshold is None:
+            return "–"
+        return f"{self.failed} {self.side if self.failed else 'missed'} {number(self.threshold)}"
 
     @property
     def trials(self) -> int:
@@ -191,6 +210,19 @@ class SuiteResult:
         return summarise(score for case in self.cases for trial in case.trials for score in trial.scores)
 
     @property
+    def gate_word(self) -> str:
+        """What became of the gate: ``passed``, ``failed``, ``undecided``, or ``skipped`` where every case was."""
+        if self.total and self.counts["skipped"] == self.total:
+            return "skipped"
+        return "undecided" if self.gate.passed is None else "passed" if self.gate.passed else "failed"
+
+    def rule_word(self, rule: GateRule) -> str:
+        """The same for one rule of the gate."""
+        if rule.passed is None:
+            return self.gate_word if self.gate_word == "skipped" else "undecided"
+        return "passed" if rule.passed else "failed"
+
+    @property
     def duration(self) -> int:
         """Time of all trials; cases run side by side, so a run takes less."""
         return sum(case.duration for case in self.cases)
@@ -246,8 +278,8 @@ class Report:
         """Cases of all suites by status."""
         totals: dict[CaseStatus, int] = dict.fromkeys(STATUSES, 0)
         for suite in self.suites:
-            for status, number in suite.counts.items():
-                totals[status] += number
+            for status, cases in suite.counts.items():
+                totals[status] += cases
         return totals
 
     @property
@@ -322,4 +354,11 @@ def _summary(metric: str, scores: list[Score]) -> MetricSummary:
         passed=sum(score.passed is True for score in scores),
         failed=sum(score.passed is False for score in scores),
         threshold=next((score.threshold for score in scores if score.threshold is not None), None),
+        side="above" if any(missed_side(score) == "above" for score in scores) else "below",
     )
+
+
+def missed_side(score: Score) -> str:
+    """On which side of its threshold a score that missed it lies: ``below``, or ``above`` where lower is better."""
+    missed = score.passed is False and score.value is not None and score.threshold is not None
+    return "" if not missed else "above" if score.value > score.threshold else "below"  # type: ignore[operator]

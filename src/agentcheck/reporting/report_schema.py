@@ -120,8 +120,8 @@ def _metric() -> _Schema:
         errors=_count("Trials whose metric or judge broke."),
         not_measured=_count("Trials where it could not be measured."),
         trials=_count("measured + errors + not_measured."),
-        passed=_count("Scores at or above their threshold."),
-        failed=_count("Scores below their threshold."),
+        passed=_count("Scores that met their threshold."),
+        failed=_count("Scores that missed their threshold."),
         threshold=_nullable(_number("The threshold; null: recorded, not judged.")),
     )
 

@@ -1,6 +1,6 @@
 """``findings.sarif``: SARIF 2.1.0 for code scanning: cases that did not pass and gates that broke.
 
-A case that failed gives one finding per score below its threshold (rule = the metric), or, where no score says why,
+A case that failed gives one finding per score that missed its threshold (rule = the metric), or, where none says why,
 one per control that refused an action. Errors keep a rule of their own, so that a broken judge never reads as
 a failing agent. Fingerprints depend on rule, suite and case only: a finding stays the same finding when rows move.
 
@@ -78,7 +78,7 @@ def _driver(report: Report, rules: list[str]) -> dict[str, Any]:
 
 def _rule(rule: str) -> dict[str, Any]:
     kind = "gate" if rule.startswith("gate.") else rule
-    meaning = _MEANINGS.get(kind, "A score fell below its threshold, or a control refused an action.")
+    meaning = _MEANINGS.get(kind, "A score missed its threshold, or a control refused an action.")
     return {"id": rule, "name": rule, "shortDescription": {"text": meaning}}
 
 

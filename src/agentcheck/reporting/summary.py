@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agentcheck.records import Transcript
 from agentcheck.reporting import files, terminal, timeline
-from agentcheck.reporting.report import CaseResult, CaseStatus, Report, SuiteResult
+from agentcheck.reporting.report import GATE_MARKS, CaseResult, CaseStatus, Report, SuiteResult
 from agentcheck.reporting.safe_text import markdown, markdown_block, shorten
 from agentcheck.reporting.timeline import MARKS, number
 
@@ -88,15 +88,15 @@ def _suites(report: Report) -> Iterator[str]:
     yield f"|---|--:|{'--:|' * len(shown)}---|"
     for suite in report.suites[:_MAX_ROWS]:
         counts = " | ".join(str(suite.counts[status]) for status in shown)
-        yield f"| {markdown(suite.name)} | {suite.total} | {counts} | {_gate(suite.gate.passed)} |"
+        yield f"| {markdown(suite.name)} | {suite.total} | {counts} | {_gate(suite.gate_word)} |"
     yield from _more(len(report.suites))
     if len(report.suites) > 1:
         totals = " | ".join(f"**{report.counts[status]}**" for status in shown)
         yield f"| **total** | **{report.total}** | {totals} | |"
 
 
-def _gate(passed: bool | None) -> str:
-    return {True: "✓ passed", False: "✗ failed", None: "? undecided"}[passed]
+def _gate(word: str) -> str:
+    return f"{MARKS[GATE_MARKS[word]][0]} {word}"
 
 
 def _gates(report: Report) -> Iterator[str]:
@@ -106,7 +106,7 @@ def _gates(report: Report) -> Iterator[str]:
         yield "|---|---|---|---|"
     for suite, rule in rows[:_MAX_ROWS]:
         cells = (f"{suite.name}: {rule.name}", rule.required, rule.observed)
-        yield f"| {' | '.join(markdown(cell) for cell in cells)} | {_gate(rule.passed)} |"
+        yield f"| {' | '.join(markdown(cell) for cell in cells)} | {_gate(suite.rule_word(rule))} |"
     yield from _more(len(rows))
 
 
@@ -117,8 +117,8 @@ def _metrics(report: Report) -> Iterator[str]:
         yield "| suite | metric | mean | measured | threshold | errors | not measured |"
         yield "|---|---|--:|--:|--:|--:|--:|"
         for suite, one in rows[:_MAX_ROWS]:
-            below = f"{one.failed} below {number(one.threshold)}" if one.threshold is not None else "–"
-            told = f"{number(one.mean)} | {one.measured} of {one.trials} | {below} | {one.errors} | {one.not_measured}"
+            measured = f"{one.measured} of {one.trials}"
+            told = f"{number(one.mean)} | {measured} | {one.missed} | {one.errors} | {one.not_measured}"
             yield f"| {markdown(suite.name)} | {markdown(one.metric)} | {told} |"
         yield from _more(len(rows))
         yield "\n</details>"

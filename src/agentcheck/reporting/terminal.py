@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from agentcheck.errors import ExitCode
 from agentcheck.records import Score, Step, Transcript
 from agentcheck.reporting import timeline as times
-from agentcheck.reporting.report import STATUSES, CaseResult, Report, SuiteResult, TrialResult
+from agentcheck.reporting.report import GATE_MARKS, STATUSES, CaseResult, Report, SuiteResult, TrialResult
 from agentcheck.reporting.safe_text import line, shorten, visible
 from agentcheck.reporting.timeline import MARKS, number, seconds
 
@@ -77,9 +77,10 @@ def failure(report: Report, suite: SuiteResult, case: CaseResult, look: Look) ->
     trial = _worst_trial(case)
     found = report.transcript(trial.session) if trial else None
     parts: list[Any] = [_rule(f"{case.status.upper().replace('_', ' ')}  {suite.name}::{case.id}", case.status, look)]
+    # The first line below the heading is what pytest repeats in its summary: the reason, and nothing before it.
+    reasons = case.reasons or (trial.reasons if trial else ())
+    parts += [_text(visible(reason).expandtabs(4), _STYLES.get(case.status, "")) for reason in reasons]
     about = _grid()
-    for index, reason in enumerate(case.reasons or (trial.reasons if trial else ())):
-        _row(about, "" if index else "why", reason, _STYLES.get(case.status, ""))
     if len(case.trials) > 1 and trial:
         told = ", ".join(f"{one.trial}: {one.status}" for one in case.trials)
         _row(about, "trials", f"{told}. What follows is trial {trial.trial}.")
@@ -260,12 +261,8 @@ def _number(value: int, status: str) -> Text:
 
 
 def _gate_word(suite: SuiteResult, look: Look) -> Text:
-    if _all_skipped(suite):
-        return _text(f"{look.mark('skipped')} skipped", _STYLES["skipped"])
-    passed = suite.gate.passed
-    mark = "inconclusive" if passed is None else "pass" if passed else "fail"
-    word = "undecided" if passed is None else "passed" if passed else "failed"
-    return _text(f"{look.mark(mark)} {word}", _STYLES[mark])
+    mark = GATE_MARKS[suite.gate_word]
+    return _text(f"{look.mark(mark)} {suite.gate_word}", _STYLES[mark])
 
 
 def metrics(report: Report, look: Look) -> str:
@@ -280,9 +277,8 @@ def metrics(report: Report, look: Look) -> str:
         table.add_column(name, justify="right", no_wrap=name != "not measured")
     for suite in report.suites:
         for one in suite.metrics:
-            below = f"{one.failed} below {number(one.threshold)}" if one.threshold is not None else "–"
             measured = f"{one.measured} of {one.trials}"
-            row = (number(one.mean), measured, below, str(one.errors), str(one.not_measured))
+            row = (number(one.mean), measured, one.missed, str(one.errors), str(one.not_measured))
             table.add_row(line(suite.name), line(one.metric), *row)
     return _render([table], look) if table.row_count else ""
 
@@ -293,12 +289,12 @@ def gates(report: Report, look: Look, *, brief: bool = False) -> str:
     ``brief`` leaves out rules that were met, and suites of which every case was skipped; the table tells of both.
     """
     parts: list[Any] = []
-    suites = [suite for suite in report.suites if not brief or not _all_skipped(suite)]
+    suites = [suite for suite in report.suites if not brief or suite.gate_word != "skipped"]
     for suite in suites:
         for rule in suite.gate.rules:
             if brief and rule.passed:
                 continue
-            mark = "inconclusive" if rule.passed is None else "pass" if rule.passed else "fail"
+            mark = GATE_MARKS[suite.rule_word(rule)]
             text = _text(f"{look.mark(mark)} gate {line(suite.name)} {line(rule.name)}: ", _STYLES[mark])
             parts.append(text.append(f"{line(rule.observed)}, required {line(rule.required)}", "default"))
     for suite in suites:
@@ -313,10 +309,6 @@ def gates(report: Report, look: Look, *, brief: bool = False) -> str:
         parts.append(_text("! unsafe: a suite ran with the bypass in place of a policy", "bold yellow"))
     parts += [_text(f"{line(note.level)}: {line(note.text)}", "yellow") for note in report.run.notes]
     return _render(parts, look) if parts else ""
-
-
-def _all_skipped(suite: SuiteResult) -> bool:
-    return bool(suite.total) and suite.counts["skipped"] == suite.total
 
 
 def tally(value: int | None, of: int | None, note: str) -> str:

@@ -84,7 +84,7 @@ def test_a_missing_pandas_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setitem(sys.modules, "pandas", None)
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(MissingExtra, match=r"agentcheck\[pandas\]"):
+    with pytest.raises(MissingExtra, match=r"agentcheck-governance\[pandas\]"):
         frame.trials(fakes_report.passing())
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import fakes_report
 from agentcheck.errors import ExitCode
-from agentcheck.reporting import safe_text, terminal
-from agentcheck.reporting.report import CaseResult, Report, Run, SuiteResult
+from agentcheck.records import Score
+from agentcheck.reporting import html, junit, safe_text, summary, terminal
+from agentcheck.reporting.report import CaseResult, Gate, GateRule, Report, Run, SuiteResult, TrialResult
 from agentcheck.reporting.terminal import Look
 
 LOOK = Look(width=100)
@@ -122,6 +123,52 @@ def test_a_metric_shows_its_denominator() -> None:
     """The mean stands beside how many trials were measured, broken and not measured."""
     (row,) = [line for line in terminal.metrics(fakes_report.report(), LOOK).splitlines() if "groundedness" in line]
     assert row.split() == ["clinic", "groundedness", "0.62", "2", "of", "3", "1", "below", "0.70", "1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("value", "passed", "told"),
+    [
+        (0.5, False, "1 below 0.70"),
+        (0.9, False, "1 above 0.70"),
+        (0.5, True, "0 missed 0.70"),
+        (0.9, True, "0 missed 0.70"),
+    ],
+)
+def test_a_score_lies_on_the_side_where_it_is_bad(value: float, passed: bool, told: str) -> None:
+    """Where lower is better, what missed its threshold lies above it, in the terminal, the summary and the page."""
+    score = Score("m", value, threshold=0.7, passed=passed)
+    trial = TrialResult("s::c#1", 1, "pass" if passed else "fail", scores=(score,))
+    report = Report(
+        Run("r", 0), (SuiteResult("s", cases=(CaseResult("c", trial.status, trials=(trial,)),)),), ExitCode.PASSED
+    )
+    assert told in " ".join(terminal.metrics(report, LOOK).split())
+    assert told in summary.render(report)
+    if not passed:
+        assert f"</span> {told.split()[1]}</span>" in html.render(report)
+
+
+def test_a_gate_has_one_word_everywhere() -> None:
+    """A suite of which every case was skipped reads alike in the terminal, the summary, the page and JUnit."""
+    skipped = (CaseResult("c", "skipped", ("why",)),)
+    suite = SuiteResult(
+        "s", cases=skipped, gate=Gate(None, (GateRule("pass_rate", "at least 1", "no case ran", None),))
+    )
+    report = Report(Run("r", 0), (suite,), ExitCode.NOTHING_RAN)
+    assert "○ skipped" in terminal.summary(report, LOOK)
+    assert "? undecided" not in summary.render(report)
+    assert summary.render(report).count("○ skipped") >= 2
+    page = html.render(report).partition("<main>")[2].partition("</table>")[0]
+    assert "skipped" in page
+    assert "undecided" not in page
+    assert b'name="gate" value="skipped"' in junit.render(report)
+
+
+def test_a_failure_begins_with_its_reason() -> None:
+    """Below the heading, which pytest writes, stands the reason: the line that pytest repeats in its summary."""
+    report = fakes_report.report()
+    found = report.find("refill-needs-a-visit")
+    assert found is not None
+    assert terminal.failure(report, *found, LOOK).splitlines()[1] == found[1].reasons[0]
 
 
 def test_gates_say_what_was_required_and_observed() -> None:
