@@ -591,7 +591,7 @@ class SuiteRun:
             more = self.report.total - self.report.counts["not_started"] - told
             if self.report.run.partial and more > 0:
                 # Cases run side by side, so pytest stops before it was told of all that had begun.
-                terminalreporter.write_line(f"pytest counts {told} cases below; {more} more had begun when it stopped")
+                terminalreporter.write_line(f"pytest tells of {told} of these cases below; {more} more had begun when it stopped")
             shown = _shown(self.folder.path, self.config.invocation_params.dir)
             terminalreporter.write_line(f"report: {visible(str(shown / 'report.html'))}")
 
