@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from agentcheck.collection import Plan, prepare, read_cases
 from agentcheck.contracts import Perform
 from agentcheck.engine import Engine, Job, microseconds, open_door, session_id
-from agentcheck.errors import UserError
+from agentcheck.errors import ActionDenied, ActionHeld, Refusal, UserError
 from agentcheck.pytest_suites import SuiteRun, of
 from agentcheck.records import ActionKind, Case, Decision, ModelReply, Result, ToolSpec, Transcript
 from agentcheck.runs import record_suite
@@ -39,7 +39,19 @@ class Governed:
         self._engine = engine
 
     def _wait(self, waiting: Awaitable[_T]) -> _T:
-        return self._engine.loop.run_until_complete(waiting)
+        """The result; a refusal is told as the record has it, without the frames that lead to the door."""
+        __tracebackhide__ = True
+        try:
+            return self._engine.loop.run_until_complete(waiting)
+        except ActionDenied as refusal:
+            decision = refusal.decision
+            rule = f", rule {decision.rule}" if decision.rule else ""
+            reason = f": {decision.reason}" if decision.reason else ""
+            outcome = "held and not approved" if isinstance(refusal, ActionHeld) else "denied"
+            told = f"{refusal.what}\n{outcome} by {decision.control}{rule}{reason}"
+            raise type(refusal)(told, decision) from None
+        except Refusal as refusal:
+            raise refusal.with_traceback(None) from None
 
     @property
     def tools(self) -> Sequence[ToolSpec]:
@@ -50,18 +62,22 @@ class Governed:
         self, kind: ActionKind, name: str, arguments: Mapping[str, Any], *, perform: Perform | None = None
     ) -> Result:
         """Ask for one action; a refusal is a `Result`."""
+        __tracebackhide__ = True
         return self._wait(self._door.act(kind, name, arguments, perform=perform))
 
     def call_tool(self, name: str, /, **arguments: Any) -> Any:
-        """Call a tool; raises `ActionDenied`, `ActionHeld` or `ToolError`."""
+        """Call a tool; raises `ActionDenied`, `ActionHeld` (both with control, rule and reason) or `ToolError`."""
+        __tracebackhide__ = True
         return self._wait(self._door.call_tool(name, **arguments))
 
     def call_model(self, messages: Sequence[Mapping[str, Any]], **parameters: Any) -> ModelReply:
         """Ask the model."""
+        __tracebackhide__ = True
         return self._wait(self._door.call_model(messages, **parameters))
 
     def say(self, text: str) -> Result:
         """Send a message to the user."""
+        __tracebackhide__ = True
         return self._wait(self._door.say(text))
 
     def think(self, text: str) -> None:

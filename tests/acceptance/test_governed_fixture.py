@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 import cli
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "pytest.md"
@@ -47,6 +49,29 @@ def test_a_failing_python_test_fails_its_case_and_the_run(tmp_path: Path) -> Non
     done = cli.pytest_(tmp_path, "-q")
     assert "the agentcheck marker has no polic" in done.out
     assert done.code != 0
+
+
+@pytest.mark.parametrize(
+    ("marker", "told"),
+    [
+        ("forbidden=['pay']", "denied by forbidden.action"),
+        ("levels={'pay': 3}", "held and not approved by authorization.level, rule pay"),
+    ],
+)
+def test_a_refusal_in_a_test_says_who_refused_and_why(tmp_path: Path, marker: str, told: str) -> None:
+    """Control, rule and reason stand in the failure and in the verdict; of the traceback only the test's own frame."""
+    (tmp_path / "test_pay.py").write_text(
+        "import pytest\n"
+        f"@pytest.mark.agentcheck(policy='UnsafeAllowAll', unknown_tools='allow', {marker})\n"
+        "def test_it(governed):\n    governed.call_tool('pay', amount=5)\n"
+    )
+    done = cli.pytest_(tmp_path, "-q")
+    assert done.code == 1, done.text
+    assert told in done.out
+    assert "test_pay.py:4" in done.out
+    assert not re.search(r"(pytest_governed|session|base_events)\.py", done.out)
+    report = json.loads((cli.last_run(tmp_path) / "report.json").read_text("utf-8"))
+    assert told in report["suites"][0]["cases"][0]["reasons"][0]
 
 
 def test_pytest_without_suites_is_left_alone(tmp_path: Path) -> None:
