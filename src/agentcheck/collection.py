@@ -7,7 +7,8 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
@@ -20,12 +21,16 @@ from agentcheck.errors import DatasetError, PluginError, PolicyError, SuiteError
 from agentcheck.governance.build import Runtime, build_controls, unmatched_names
 from agentcheck.governance.decide import UnsafeAllowAll
 from agentcheck.governance.policy import Policy, load_policy
+from agentcheck.metrics import function
+from agentcheck.metrics.expectations import without_expectation
 from agentcheck.plugins import Registry
 from agentcheck.records import Case, ToolSpec
-from agentcheck.suites import MetricTable, Suite, UseTable
+from agentcheck.suites import MetricTable, Suite, UseTable, unbounded
 
 #: Formats by suffix; ``.gz`` is looked through.
 FORMATS = {".jsonl": "agentcheck", ".csv": "agentcheck"}
+#: Cases that one message names; the rest are counted.
+LISTED = 10
 #: Recorded worlds differ from case to case in their tools; so many sets are kept ready.
 RUNTIMES_KEPT = 64
 
@@ -61,6 +66,7 @@ class Plan:
     policy_hash: str
     voters: ScriptedVoters
     needed: Mapping[int, int]
+    told: tuple[str, ...] = ()
     _notes: list[list[str]] = field(default_factory=list, compare=False, repr=False)
     _runtimes: dict[str, Runtime] = field(default_factory=dict, compare=False, repr=False)
 
@@ -83,8 +89,8 @@ class Plan:
 
     @property
     def notes(self) -> Sequence[str]:
-        """What a reader should know of the controls, such as a rule that names no tool of any world so far."""
-        return self._notes[0] if self._notes else ()
+        """What a reader should know of cases and controls, such as a rule that names no tool of any world so far."""
+        return (*self.told, *(self._notes[0] if self._notes else ()))
 
     @property
     def direction(self) -> Mapping[str, str]:
@@ -99,16 +105,46 @@ def prepare(suite: Suite, registry: Registry, cases: Sequence[Case] | None = Non
         SuiteError, DatasetError, PolicyError, PluginError: with the place.
     """
     spec, where = suite.spec, str(suite.file)
-    if cases is not None or suite.skip_reason:
-        loaded, dataset_hash = Loaded(cases or (), ()), ""
-    else:
-        loaded, dataset_hash = read_cases(suite, registry)
-    agent = spec.agent
-    make_agent = _agent_factory(agent, registry, where) if has_agent else None
+    mistakes = _Mistakes(suite)
+    loaded, dataset_hash = Loaded(cases or (), ()), ""
+    if cases is None and not suite.skip_reason:
+        with mistakes.at("dataset", "path"):
+            loaded, dataset_hash = read_cases(suite, registry)
+    agent, make_agent = spec.agent, None
+    if has_agent:
+        with mistakes.at("agent", key="use"):
+            make_agent = _agent_factory(agent, registry, where)
+    made: dict[str, Any] = {}
+    for table in ("world", "user", "model"):
+        chosen: UseTable | None = getattr(spec, table)
+        made[table] = None
+        if chosen is not None:
+            with mistakes.at(table, "use"):
+                made[table] = registry.get(f"{table}s", chosen.use, where=where)
+    policy: Policy | UnsafeAllowAll = UnsafeAllowAll()
+    if not suite.unsafe:
+        with mistakes.at("governance", "policy"):
+            policy = _policy(suite, where)
+    measures, controls = [], []
+    for number, metric in enumerate(spec.metrics):
+        with mistakes.at("metrics", number, key="use"):
+            measures.append(_measure(metric, registry, where))
+    for number, control in enumerate(spec.controls):
+        with mistakes.at("controls", number, key="use"):
+            factory = registry.get("controls", control.use, where=where)
+            controls.append(_made(f"control {control.use!r}", factory, control.options(), where))
+    with mistakes.at("governance", "votes"):
+        tables = (vote.model_dump(exclude_none=True) for vote in spec.governance.votes)
+        voters = ScriptedVoters.parse(tables, where=where)
+    with mistakes.at("world"):
+        mistakes.found += _misspelt_tools(suite, policy, made["world"])
+    if len(measures) == len(spec.metrics):
+        for name in spec.gate.metrics:
+            with mistakes.at("gate", "metrics", name):
+                _refuse_unmeasured(name, [measure.name for measure in measures])
+    told = _idle_cases(suite, loaded.cases, mistakes)
+    mistakes.tell()
     source = _agent_source(agent.use)
-    policy = UnsafeAllowAll() if suite.unsafe else _policy(suite, where)
-    make_world = registry.get("worlds", spec.world.use, where=where)
-    _refuse_misspelt_tools(suite, policy, make_world)
     return Plan(
         suite=suite,
         cases=tuple(loaded.cases),
@@ -118,21 +154,69 @@ def prepare(suite: Suite, registry: Registry, cases: Sequence[Case] | None = Non
         agent_commit=agent.commit or _git(source, "log", "-1", "--format=%H"),
         agent_author=agent.author or _git(source, "log", "-1", "--format=%an"),
         make_agent=make_agent,
-        make_world=make_world,
-        make_user=registry.get("users", spec.user.use, where=where),
-        make_model=registry.get("models", spec.model.use, where=where) if spec.model else None,
-        measures=tuple(_measure(metric, registry, where) for metric in spec.metrics),
-        controls=tuple(
-            _made(f"control {table.use!r}", registry.get("controls", table.use, where=where), table.options(), where)
-            for table in spec.controls
-        ),
+        make_world=made["world"],
+        make_user=made["user"],
+        make_model=made["model"],
+        measures=tuple(measures),
+        controls=tuple(controls),
         policy=policy,
         policy_hash=policy.hash,
-        voters=ScriptedVoters.parse(
-            (vote.model_dump(exclude_none=True) for vote in spec.governance.votes), where=where
-        ),
+        voters=voters,
         needed={int(level): number for level, number in spec.governance.needed.items()},
+        told=told,
     )
+
+
+class _Mistakes:
+    """What is wrong with a suite; all of it is told together, each with the line of the table that is at fault."""
+
+    def __init__(self, suite: Suite) -> None:
+        self._suite = suite
+        self.found: list[UserError] = []
+
+    @contextmanager
+    def at(self, *keys: str | int, key: str = "") -> Iterator[None]:
+        """Take a mistake that is made inside; ``keys`` lead to the table, ``key`` is at fault where none is named."""
+        try:
+            yield
+        except UserError as error:
+            if error.where in ("", str(self._suite.file)):
+                at_fault = getattr(error, "key", "") or key
+                error.where = self._suite.where(*keys, *([at_fault] if at_fault else []))
+            self.found.append(error)
+
+    def tell(self) -> None:
+        """Raise what was found: the one mistake, or all of them as one."""
+        if len(self.found) == 1:
+            raise self.found[0]
+        if self.found:
+            raise SuiteError("\n".join(map(str, self.found)))
+
+
+def _refuse_unmeasured(name: str, measured: Sequence[str]) -> None:
+    if name not in measured:
+        raise SuiteError(unbounded(name, measured))
+
+
+def _idle_cases(suite: Suite, cases: Sequence[Case], mistakes: _Mistakes) -> tuple[str, ...]:
+    """Cases that say nothing that the suite's judged metrics could hold them to: mistakes of a golden dataset.
+
+    A recording was not written for this suite: there they are only told.
+    """
+    idle = list(
+        without_expectation(cases, [metric.use for metric in suite.spec.metrics if metric.threshold is not None])
+    )
+    rows = [case for case in idle if case.recording is None]
+    if rows:
+        shown = "; ".join(f"{case.source or case.id} ({case.id})" for case in rows[:LISTED])
+        more = f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
+        with mistakes.at("dataset", "path"):
+            raise DatasetError(
+                f"no metric with a threshold is about what these cases expect, so they prove nothing: {shown}{more}",
+                advice='say what is expected of them, measure it, or give them skip = "why"',
+            )
+    recorded = len(idle) - len(rows)
+    return (f"{recorded} recorded cases say nothing that a metric with a threshold is about",) if recorded else ()
 
 
 def _policy(suite: Suite, where: str) -> Policy:
@@ -147,17 +231,21 @@ def _policy(suite: Suite, where: str) -> Policy:
     return load_policy(path)  # its errors name its own lines
 
 
-def _refuse_misspelt_tools(suite: Suite, policy: Policy | UnsafeAllowAll, make_world: Any) -> None:
-    """Refuse names that no tool of the world answers to, where the world tells its tools before a run."""
+def _misspelt_tools(suite: Suite, policy: Policy | UnsafeAllowAll, make_world: Any) -> list[SuiteError]:
+    """Names that no tool of the world answers to, where the world tells its tools before a run."""
     tells = getattr(make_world, "known_tools", None)
     if tells is None or suite.base:  # what the base branch says cannot be mended here: a note tells it
-        return
+        return []
     world = suite.spec.world
     offered = {tool.name for tool in _made(f"world {world.use!r}", tells, world.options(), str(suite.file))}
-    found = unmatched_names(suite.spec.governance.model_dump(exclude={"policy"}, exclude_none=True), policy, offered)
-    wrong = [f"{each.named.where or suite.where(*each.named.keys)}: {each}" for each in found if each.mistake]
-    if offered and wrong:
-        raise SuiteError("\n".join(wrong), advice=f"tools of the world {world.use!r}: {', '.join(sorted(offered))}")
+    governance = suite.spec.governance.model_dump(exclude={"policy"}, exclude_none=True)
+    found = unmatched_names(governance, policy, offered) if offered else ()
+    wrong = [
+        SuiteError(str(each), where=each.named.where or suite.where(*each.named.keys)) for each in found if each.mistake
+    ]
+    if wrong:
+        wrong[-1].advice = f"tools of the world {world.use!r}: {', '.join(sorted(offered))}"
+    return wrong
 
 
 def _made(what: str, factory: Any, options: Mapping[str, Any], where: str) -> Any:
@@ -197,13 +285,14 @@ def _agent_factory(agent: UseTable, registry: Registry, where: str) -> Any:
 
 def _measure(table: MetricTable, registry: Registry, where: str) -> Measure:
     factory = registry.get("metrics", table.use, where=where)
+    factory = function.factory(factory) or factory
     metric = _made(f"metric {table.use!r}", factory, table.options(), where)
     name = getattr(metric, "name", None)
     if not isinstance(name, str) or not callable(getattr(metric, "score", None)):
         raise PluginError(
             f"metric {table.use!r} is a {type(metric).__name__} without a name or a coroutine 'score'",
             where=where,
-            advice="see docs/plugins.md for a metric of your own",
+            advice="a function of your own takes one argument called transcript; docs/metrics.md has both ways",
         )
     return Measure(name, metric, table.threshold, getattr(metric, "direction", "higher"))
 

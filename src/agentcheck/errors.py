@@ -68,7 +68,11 @@ class UserError(AgentcheckError):
 
 
 class SuiteError(UserError):
-    """A suite file is wrong."""
+    """A suite file is wrong; ``key`` is the key of the table that is at fault, where whoever raises knows no line."""
+
+    def __init__(self, what: str, *, where: str = "", advice: str = "", key: str = "") -> None:
+        super().__init__(what, where=where, advice=advice)
+        self.key = key
 
 
 class DatasetError(UserError):

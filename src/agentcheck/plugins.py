@@ -93,11 +93,15 @@ class Registry:
         if entry is None and ":" not in name:
             known = self.names(kind)
             near = get_close_matches(name, known, 1)
+            module, _, attribute = name.rpartition(".")
+            # A name with a dot and no colon is most likely code of the user's own.
+            meant = near[0] if near else f"{module}:{attribute}" if module and attribute else ""
             raise SuiteError(
                 f"no {hookspecs.KINDS[kind]} is called {name!r}",
                 where=where,
-                advice=(f"did you mean {near[0]!r}? " if near else "")
-                + f"known: {', '.join(known)}; or 'module:attribute'",
+                advice=(f"did you mean {meant!r}? " if meant else "")
+                + (f"known: {', '.join(known)}; " if known else "")
+                + "code of your own is written 'package.module:attribute'",
             )
         target = entry.target if entry else name
         if isinstance(target, str):

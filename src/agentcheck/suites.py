@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -316,14 +316,24 @@ def load_suite(path: Path) -> Suite:
 
 
 def _check_meaning(spec: SuiteFile, path: Path, lines: Lines) -> None:
-    known = {metric.use for metric in spec.metrics}
-    for name in spec.gate.metrics:
-        if name not in known:
-            raise SuiteError(
-                f"the gate bounds the metric {name!r}, which this suite does not measure",
-                where=f"{path}:{lines.find(('gate', 'metrics', name))}",
-                advice=f"add [[metrics]] use = {name!r}",
-            )
+    if any(":" in metric.use for metric in spec.metrics):
+        return  # what code of the user's own is called is known once it is made
+    known = {str(metric.options().get("name") or metric.use) for metric in spec.metrics}
+    problems = [
+        f"{path}:{lines.find(('gate', 'metrics', name))}: {unbounded(name, known)}"
+        for name in spec.gate.metrics
+        if name not in known
+    ]
+    if problems:
+        raise SuiteError("\n".join(problems))
+
+
+def unbounded(name: str, measured: Iterable[str]) -> str:
+    """What is wrong with a gate on a metric that a suite does not measure."""
+    known = sorted(measured)
+    near = get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"measured: {', '.join(known)}" if known else "it measures nothing"
+    return f"the gate bounds the metric {name!r}, which this suite does not measure; {hint}"
 
 
 def parse(text: str, path: Path) -> tuple[dict[str, Any], Lines]:

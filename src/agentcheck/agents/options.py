@@ -36,10 +36,12 @@ def read(kind: type[Read], options: Mapping[str, Any], what: str) -> Read:
         if first["type"] == "extra_forbidden":
             near = get_close_matches(key, known, 1)
             advice = (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}"
-            raise SuiteError(f"{what} has no option {key!r}", advice=advice if len(first["loc"]) == 1 else "") from None
+            raise SuiteError(
+                f"{what} has no option {key!r}", advice=advice if len(first["loc"]) == 1 else "", key=key
+            ) from None
         if first["type"] == "missing":
             raise SuiteError(f"{what} needs the option {key!r}") from None
-        raise SuiteError(f"{what}, option {key!r}: {first['msg']}") from None
+        raise SuiteError(f"{what}, option {key!r}: {first['msg']}", key=key) from None
 
 
 def secret(name: str, what: str) -> str:

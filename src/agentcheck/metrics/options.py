@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -33,11 +33,15 @@ def read(kind: type[Read], options: Mapping[str, Any], metric: str) -> Read:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        known = sorted(kind.model_fields)
         if first["type"] == "extra_forbidden":
-            near = get_close_matches(key, known, 1)
             raise SuiteError(
-                f"the metric {metric!r} has no option {key!r}",
-                advice=(f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}",
+                f"the metric {metric!r} has no option {key!r}", key=key, advice=known_keys(key, kind.model_fields)
             ) from None
-        raise SuiteError(f"the metric {metric!r}, option {key!r}: {first['msg']}") from None
+        raise SuiteError(f"the metric {metric!r}, option {key!r}: {first['msg']}", key=key) from None
+
+
+def known_keys(key: str, options: Iterable[str]) -> str:
+    """Advice for an unknown key of a ``[[metrics]]`` table: the nearest one that is known, and all of them."""
+    known = sorted({*options, "use", "threshold"})
+    near = get_close_matches(key, known, 1)
+    return (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}"

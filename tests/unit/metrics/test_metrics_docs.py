@@ -13,6 +13,7 @@ import pytest
 
 from agentcheck.metrics.audit import audit_completeness
 from agentcheck.metrics.builtin import METRICS
+from agentcheck.metrics.function import factory
 from agentcheck.metrics.groundedness import GroundednessOptions
 from agentcheck.metrics.matching import is_condition
 from agentcheck.plugins import resolve
@@ -95,8 +96,13 @@ def test_the_findings_of_the_witness_are_in_the_table() -> None:
 
 def test_the_metric_of_the_page_works() -> None:
     """The example keeps the contract."""
-    (block,) = blocks("python")
+    plain, block = blocks("python")
     names: dict[str, Any] = {}
+    exec(plain, names)
+    polite = factory(names["politeness"])
+    assert polite is not None
+    assert check(polite({}), transcript(answers=["Thank you."])).value == 1.0
+    assert check(polite({"words": ["bye"]}), transcript(answers=["Thank you."])).value == 0.0
     exec(block, names)
     metric = names["make"]({})
     assert check(metric, transcript(answers=["Thank you."])).value == 1.0

@@ -167,9 +167,9 @@ def test_a_policy_in_place_reads_like_a_policy_file(tmp_path: Path) -> None:
 
 def test_a_policys_mistake_names_the_policys_own_line(tmp_path: Path) -> None:
     """The place is in the policy file, not in the suite that names it; a missing policy names the suite."""
-    (tmp_path / "shop.jsonl").write_text('{"id": "a", "prompt": "x"}\n')
+    (tmp_path / "shop.jsonl").write_text('{"id": "a", "prompt": "x", "answer": "x"}\n')
     suite = load_suite(write(tmp_path, GOOD.replace("UnsafeAllowAll", "p.policy.toml")))
-    with pytest.raises(PolicyError, match=r"shop\.toml: no such policy: p\.policy\.toml"):
+    with pytest.raises(PolicyError, match=r"shop\.toml:12: no such policy: p\.policy\.toml"):
         prepare(suite, plugins.load(entry_points=False))
     (tmp_path / "p.policy.toml").write_text('[policy]\nname = "p"\ndefault = "allow"\nverison = "1"\n')
     with pytest.raises(PolicyError, match=r"p\.policy\.toml:4: "):
@@ -179,7 +179,7 @@ def test_a_policys_mistake_names_the_policys_own_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("use", ["json:dumps", "builtins:dict", "builtins:int"])
 def test_a_metric_that_is_none_is_refused_with_the_place(tmp_path: Path, use: str) -> None:
     """Code of the user's that is no factory of a metric is named, whatever it does when it is called."""
-    (tmp_path / "shop.jsonl").write_text('{"id": "a", "prompt": "x"}\n')
+    (tmp_path / "shop.jsonl").write_text('{"id": "a", "prompt": "x", "answer": "x"}\n')
     suite = load_suite(write(tmp_path, GOOD.replace('use = "exact_match"', f'use = "{use}"')))
-    with pytest.raises((PluginError, SuiteError), match=r"shop\.toml: metric"):
+    with pytest.raises((PluginError, SuiteError), match=r"shop\.toml:1\d: metric"):
         prepare(suite, plugins.load(entry_points=False))
