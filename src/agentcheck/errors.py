@@ -8,6 +8,7 @@
     │   ├── DatasetError              a dataset, a recording or a trace file
     │   ├── PolicyError               a policy file or an inline policy
     │   ├── PluginError               a plugin that fails to load or breaks its contract
+    │   │   └── CannotImport          a module that does not import
     │   └── MissingExtra              an optional dependency is not installed
     ├── HarnessError           (3)    something in the harness or around it broke
     │   ├── StoreError                the store did not take or give events
@@ -24,6 +25,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -85,6 +87,50 @@ class PolicyError(UserError):
 
 class PluginError(UserError):
     """A plugin fails to load or breaks its contract; the message names it."""
+
+
+class CannotImport(PluginError):
+    """A module of the user's does not import; code that is wrong is told by its own line."""
+
+    def __init__(self, module: str, error: BaseException, *, where: str = "", by: str = "") -> None:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        place = _place(error)
+        if isinstance(error, SyntaxError):
+            line = f": {error.text.strip()}" if error.text else ""
+            what, advice = f"{error.msg}{line}", "mend the line"
+        else:
+            what = f"{type(error).__name__}: {error}"
+            advice = "the module raises when it is imported; mend it there"
+        if missing and (missing == module or module.startswith(f"{missing}.")):
+            place = ""
+            advice = "is it on the Python path (the folder that agentcheck is started in is), and is it installed?"
+        elif missing:
+            advice = f"is {missing.partition('.')[0]!r}, which it imports, installed?"
+        at = f"{place}: " if place else ""
+        super().__init__(f"cannot import {module!r}{by}: {at}{what}", where=where, advice=advice)
+
+
+def _place(error: BaseException) -> str:
+    """``file:line`` of the code that cannot be read, or that raised while a module was imported."""
+    if isinstance(error, SyntaxError):
+        return f"{_relative(error.filename)}:{error.lineno}" if error.filename else ""
+    found = ""
+    trace = error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        # Our own frame is the first, and those of the import system have no file.
+        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in ("agentcheck", "importlib"):
+            found = f"{_relative(name)}:{trace.tb_lineno}" if not name.startswith("<") else found
+        trace = trace.tb_next
+    return found
+
+
+def _relative(name: str) -> str:
+    try:
+        path = os.path.relpath(name)
+    except ValueError:  # another drive
+        return name
+    return name if path.startswith("..") else path
 
 
 class MissingExtra(UserError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -57,11 +58,13 @@ def listing(paths: tuple[str, ...], kind: str | None) -> str:
     if kind in (None, "suites"):
         for file in suite_files(paths):
             lines += _suite(file, registry)
+    width = max((len(entry.name) for entry in registry.entries()), default=0)
+    origin = max((len(entry.reference) for entry in registry.entries()), default=0)
     for name, label in hookspecs.KINDS.items():
         entries = list(registry.entries(name))
         if kind in (None, name) and (entries or kind == name):
             lines += ["", f"{label}s" if not label.endswith("s") else label]
-            lines += [f"  {entry.name:<20} {entry.reference}  ({entry.plugin})" for entry in entries]
+            lines += [f"  {entry.name:<{width}}  {entry.reference:<{origin}}  ({entry.plugin})" for entry in entries]
     return "\n".join(lines).strip("\n")
 
 
@@ -69,7 +72,8 @@ def _suite(file: Path, registry: plugins.Registry) -> Iterator[str]:
     plan = prepare(load_suite(file), registry)
     suite, spec = plan.suite, plan.suite.spec
     reason = f", skipped: {suite.skip_reason}" if suite.skip_reason else ""
-    yield f"suite {suite.name}  {file}  {len(plan.cases)} cases{reason}"
+    shown = os.path.relpath(file) if Path.cwd() in file.absolute().parents else file
+    yield f"suite {suite.name}  {shown}  {len(plan.cases)} cases{reason}"
     yield f"  agent {spec.agent.use}, world {spec.world.use}, policy {plan.policy.name} {plan.policy.hash[:12]}"
     runtime = plan.runtime((), "[]")
     for row in runtime.describe():

@@ -16,7 +16,7 @@ from typing import Any
 import pluggy
 
 from agentcheck import hookspecs
-from agentcheck.errors import PluginError, SuiteError
+from agentcheck.errors import CannotImport, PluginError, SuiteError
 
 GROUP = "agentcheck"
 #: One module per room, in the order in which names are listed. They hold names only.
@@ -121,11 +121,7 @@ def resolve(reference: str, *, plugin: str = "", where: str = "") -> Any:
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:
-        raise PluginError(
-            f"cannot import {module_name!r}{by}: {type(error).__name__}: {error}",
-            where=where,
-            advice="is the module on the Python path, and are its dependencies installed?",
-        ) from error
+        raise CannotImport(module_name, error, where=where, by=by) from error
     for part in attribute.split("."):
         try:
             found = getattr(found, part)

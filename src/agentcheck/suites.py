@@ -7,6 +7,7 @@ Names of agents, worlds and metrics are not resolved here; the registry does tha
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -183,7 +184,7 @@ class Suite:
 
     def path(self, relative: str) -> Path:
         """A path as written in the file, relative to it."""
-        return self.file.parent / relative
+        return _plain(self.file.parent / relative)
 
     @property
     def policy(self) -> str | Path | dict[str, Any]:
@@ -196,7 +197,7 @@ class Suite:
             return policy if "policy" in policy else {"policy": head, **body}
         if policy == UNSAFE:
             return policy
-        return (self.policy_directory or self.file.parent) / policy
+        return _plain((self.policy_directory or self.file.parent) / policy)
 
     @property
     def unsafe(self) -> bool:
@@ -236,6 +237,12 @@ class Suite:
         )
         changed = tuple(differences(base.spec, self.spec))
         return replace(self, spec=spec, base=ref, changed=changed, policy_directory=base.file.parent)
+
+
+def _plain(path: Path) -> Path:
+    """The path without ``..``, as a reader expects it, where that leads to the same place (links may not)."""
+    plain = Path(os.path.normpath(path))
+    return plain if os.path.realpath(plain) == os.path.realpath(path) else path
 
 
 def _metric_key(metric: MetricTable) -> tuple[str, str]:

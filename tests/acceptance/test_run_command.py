@@ -67,6 +67,16 @@ def test_a_failing_case_exits_1_and_tells_what_happened(desk: Path) -> None:
     [
         ("suites/desk.toml", "desk:agent", "desk:agnet", 4, "did you mean 'agent'"),
         ("suites/desk.toml", "desk:agent", "dsek:agent", 4, "cannot import 'dsek'"),
+        ("desk.py", "async def agent(", "async def agent((", 4, "cannot import 'desk': desk.py:"),
+        (
+            "desk.py",
+            "async def agent(",
+            "import no_such_thing\nasync def agent(",
+            4,
+            "is 'no_such_thing', which",
+        ),
+        ("desk.py", "async def agent(", "1 / 0\nasync def agent(", 4, "ZeroDivisionError"),
+        ("golden_datasets/desk.jsonl", '"id": "status-2"', '"id": 1', 4, "\ngolden_datasets/desk.jsonl: "),
         ("suites/desk.toml", "pass_rate", "pas_rate", 4, "suites/desk.toml:43: unknown key 'gate.pas_rate'"),
         ("suites/desk.toml", "contains", "contain", 4, "did you mean 'contains'"),
         ("suites/desk.toml", "desk.jsonl", "dsek.jsonl", 4, "did you mean 'desk.jsonl'"),
@@ -199,6 +209,9 @@ def test_list_and_show_say_what_there_is(desk: Path) -> None:
     assert listed.code == 0, listed.text
     for word in ("suite desk", "refund-3", "groundedness", "envelope.max_actions", "agentcheck.worlds.none"):
         assert word in listed.out, word
+    rows = [line for line in listed.out.splitlines() if " agentcheck." in line]
+    assert len({line.index(" agentcheck.") for line in rows}) == 1
+    assert "suite desk  suites/desk.toml" in listed.out
     assert cli.agentcheck(desk, "show", "last").code == 4
     cli.agentcheck(desk, "run")
     shown = cli.agentcheck(desk, "show", "last")

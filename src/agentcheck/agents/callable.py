@@ -32,7 +32,15 @@ from typing import Any
 from agentcheck.agents.sync_session import SyncSession, in_a_thread
 from agentcheck.agents.tool_functions import session_tools_as_functions
 from agentcheck.contracts import Session
-from agentcheck.errors import ActionDenied, AgentcheckError, AgentError, PluginError, SuiteError, ToolError
+from agentcheck.errors import (
+    ActionDenied,
+    AgentcheckError,
+    AgentError,
+    CannotImport,
+    PluginError,
+    SuiteError,
+    ToolError,
+)
 from agentcheck.records import Case, Task
 
 __all__ = ["CallableAgent", "Factory", "SyncSession", "make", "session_tools_as_functions"]
@@ -132,10 +140,7 @@ def _import(reference: str) -> Any:
     try:
         found: Any = importlib.import_module(module)
     except Exception as error:
-        raise PluginError(
-            f"cannot import {module!r}: {type(error).__name__}: {error}",
-            advice="is it on the Python path (the folder that agentcheck is started in is), and is it installed?",
-        ) from error
+        raise CannotImport(module, error) from error
     for part in attribute.split("."):
         try:
             found = getattr(found, part)

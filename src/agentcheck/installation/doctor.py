@@ -31,6 +31,8 @@ OLDEST_SQLITE = (3, 37, 0)
 SLOW_PYTEST_PLUGINS = ("deepeval", "phoenix")
 #: Extras for people who work on agentcheck; nobody misses them.
 INTERNAL_EXTRAS = ("test", "dev")
+#: The group of entry points by which plugins are found.
+PLUGINS = "agentcheck"
 GIB = 1024**3
 
 
@@ -55,7 +57,7 @@ def main(reports: Path | None = None) -> tuple[str, int]:
 
     checks = examine(
         reports=reports or read_settings(Path.cwd()).reports_path,
-        load_plugins=lambda: len(list(plugins.load().entries())),
+        load_plugins=lambda: [(entry.plugin, entry.kind, entry.name) for entry in plugins.load().entries()],
     )
     return text(checks), 0 if works(checks) else 1
 
@@ -76,7 +78,7 @@ def text(checks: Sequence[Check]) -> str:
 def examine(
     *,
     reports: Path,
-    load_plugins: Callable[[], int],
+    load_plugins: Callable[[], Sequence[tuple[str, str, str]]],
     kept_out: Collection[str] = SLOW_PYTEST_PLUGINS,
     encoding: str | None = None,
 ) -> list[Check]:
@@ -84,7 +86,7 @@ def examine(
 
     Args:
         reports: where runs are written; it need not exist.
-        load_plugins: loads all plugins and returns how many names they bring; raises `AgentcheckError` by name.
+        load_plugins: loads all plugins and returns what they bring, as (plugin, kind, name); raises `AgentcheckError`.
         kept_out: pytest plugins that our runs switch off.
         encoding: of the terminal; default: standard output's.
     """
@@ -92,7 +94,7 @@ def examine(
         _python(),
         *_packages(),
         *_extras(),
-        _plugins(load_plugins),
+        *_plugins(load_plugins),
         *_pytest_plugins(kept_out),
         _sqlite(),
         _durable_write(reports),
@@ -169,11 +171,20 @@ def _extras() -> Iterator[Check]:
             yield Check(name, "ok", detail)
 
 
-def _plugins(load_plugins: Callable[[], int]) -> Check:
+def _plugins(load_plugins: Callable[[], Sequence[tuple[str, str, str]]]) -> Iterator[Check]:
+    """What is registered in all, then each plugin that is installed: where it comes from and what it brings."""
     try:
-        return Check("plugins", "ok", f"{load_plugins()} names registered")
+        entries = load_plugins()
     except AgentcheckError as error:
-        return Check("plugins", "fail", error.what, error.advice)
+        yield Check("plugins", "fail", error.what, error.advice)
+        return
+    yield Check("plugins", "ok", f"{len(entries)} names registered")
+    for point in metadata.entry_points(group=PLUGINS):
+        package = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
+        brought = [f"{kind.removesuffix('s')} {name}" for plugin, kind, name in entries if plugin == point.name]
+        yield Check(
+            f"plugin {point.name}", "ok", f"{point.value} of {package}: {', '.join(brought) or 'it brings no names'}"
+        )
 
 
 def _pytest_plugins(kept_out: Collection[str]) -> Iterator[Check]:

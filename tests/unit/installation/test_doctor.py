@@ -21,7 +21,8 @@ from agentcheck.installation.doctor import Check, examine, main, text, works
 
 def look(reports: Path, **options: Any) -> dict[str, Check]:
     """All checks by name, on a sound machine unless told otherwise."""
-    options = {"load_plugins": lambda: 7, "encoding": "utf-8", **options}
+    entries = [("built-in", "agents", f"a{number}") for number in range(7)]
+    options = {"load_plugins": lambda: entries, "encoding": "utf-8", **options}
     return {check.name: check for check in examine(reports=reports, **options)}
 
 
@@ -95,7 +96,7 @@ def test_an_extra_in_a_wrong_version_warns(tmp_path: Path, monkeypatch: pytest.M
 def test_a_plugin_that_does_not_load_fails_by_name(tmp_path: Path) -> None:
     """The plugin's error is shown with its advice, and the check fails."""
 
-    def broken() -> int:
+    def broken() -> list[tuple[str, str, str]]:
         raise PluginError("plugin 'gold' does not load", advice="uninstall gold")
 
     found = look(tmp_path, load_plugins=broken)["plugins"]
@@ -103,10 +104,21 @@ def test_a_plugin_that_does_not_load_fails_by_name(tmp_path: Path) -> None:
     assert "gold" in found.detail
 
 
+def test_each_plugin_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a plugin comes from, and what it brings, stand in a line of its own."""
+    package = SimpleNamespace(name="desk-checks", version="1.2")
+    points = {"agentcheck": [SimpleNamespace(name="desk", value="desk_checks.plugin", dist=package)]}
+    monkeypatch.setattr(doctor.metadata, "entry_points", lambda group: points.get(group, []))
+    entries = [("built-in", "agents", "echo"), ("desk", "metrics", "owns_up"), ("desk", "agents", "clerk")]
+    found = look(tmp_path, load_plugins=lambda: entries)
+    assert found["plugins"].detail == "3 names registered"
+    assert found["plugin desk"].detail == "desk_checks.plugin of desk-checks 1.2: metric owns_up, agent clerk"
+
+
 def test_slow_pytest_plugins_are_found_and_kept_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An installed plugin that slows every session is named; it fails only where our runs would load it."""
     points = [SimpleNamespace(name="deepeval"), SimpleNamespace(name="xdist")]
-    monkeypatch.setattr(doctor.metadata, "entry_points", lambda group: points)
+    monkeypatch.setattr(doctor.metadata, "entry_points", lambda group: points if group == "pytest11" else [])
     found = look(tmp_path)
     assert found["pytest plugin deepeval"].status == "warn"
     assert "pytest plugin xdist" not in found

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentcheck import hookimpl, hookspecs, plugins
-from agentcheck.errors import PluginError, SuiteError
+from agentcheck.errors import CannotImport, PluginError, SuiteError
+from agentcheck.plugins import resolve
 
 
 def plugin(name: str, **hooks: Any) -> types.ModuleType:
@@ -115,3 +118,27 @@ def test_listing_plugins_imports_no_factory() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("def f(:\n", r"^\S*shop_bot\.py:1: invalid syntax: def f\(:\n  -> mend the line"),
+        ("x = 1\n\nraise KeyError('wire')\n", r"shop_bot\.py:3: KeyError: 'wire'\n  -> the module raises when"),
+        (
+            "import no_such_thing\n",
+            r"shop_bot\.py:1: ModuleNotFoundError.*\n  -> is 'no_such_thing', which",
+        ),
+        ("def g():\n    1 / 0\n\ng()\n", r"shop_bot\.py:2: ZeroDivisionError"),
+    ],
+)
+def test_code_that_does_not_import_is_told_by_its_own_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, told: str
+) -> None:
+    """The line of the user's code that cannot be read or that raises, and what to do about it."""
+    (tmp_path / "shop_bot.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(CannotImport) as raised:
+        resolve("shop_bot:agent", where="s.toml:4")
+    assert str(raised.value).startswith("s.toml:4: cannot import 'shop_bot': ")
+    assert re.search(told, str(raised.value).removeprefix("s.toml:4: cannot import 'shop_bot': "))
