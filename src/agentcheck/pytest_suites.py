@@ -14,6 +14,7 @@ import sys
 from collections.abc import Generator, Iterable, Iterator
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ from agentcheck.suites import load_suite
 _NAME = "agentcheck-suites"
 #: Allocations between two garbage collections while cases run.
 GARBAGE = 20_000
+#: Characters of what agents print that are kept for the next case that fails.
+PRINTED = 20_000
 #: How pytest-xdist marks the report of a test during which a worker died.
 _CRASHED = "???"
 _REPORT = pytest.StashKey[pytest.TestReport]()
@@ -157,8 +160,10 @@ class SuiteRun:
         self._ledger: Ledger | None = None
         self._open = contextlib.ExitStack()
         self._attempts: dict[tuple[str, str], int] = {}
-        self._blocks: set[int] = set()
+        self._block: list[CaseItem] = []  # to be run with its first item
+        self._submitted: set[int] = set()
         self._hooks: dict[Path, pluggy.HookRelay] = {}
+        self._printed = {"stdout": "", "stderr": ""}
         self._finished: dict[tuple[str, str], CaseResult] = {}
         self._known_lost = 0
         if config.getoption("--agentcheck-resume"):
@@ -334,22 +339,49 @@ class SuiteRun:
                 for event in gone.events(self._base.ref):
                     self.ledger.record(*event)
 
-    def pytest_runtestloop(self, session: pytest.Session) -> None:
-        """Before the first item: record the suites, unless only collecting. Returns None, so pytest's loop runs."""
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Record the suites, unless only collecting; then run all items, neighbouring cases as one block.
+
+        Returns None, so that another loop runs, where pytest-xdist hands out the items or a plugin wants each of them.
+        """
         option = session.config.option
         stops = session.testsfailed and not option.continue_on_collection_errors
         if option.collectonly or stops or _is_controller(session.config):
-            return
+            return None
         try:
             self.begin(session.items)
         except AgentcheckError as error:
             self.broken = error
             raise session.Interrupted(f"agentcheck: {error.what}") from None
+        hook = session.config.hook
+        if self.worker != "main" or not (
+            _is_pytests(hook.pytest_runtestloop) and _is_pytests(hook.pytest_runtest_protocol)
+        ):
+            return None
+        items, position = session.items, 0
+        while position < len(items):
+            # What pytest does around an item (warnings, assertions) costs more than reporting a case.
+            self._block = _block(items, position)
+            first, position = items[position], position + max(1, len(self._block))
+            hook.pytest_runtest_protocol(item=first, nextitem=items[position] if position < len(items) else None)
+            if session.shouldfail:
+                raise session.Failed(session.shouldfail)
+            if session.shouldstop:
+                raise session.Interrupted(session.shouldstop)
+        return True
 
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """One report per case, from the engine's result."""
         if not isinstance(item, CaseItem):
             return None
+        session = item.session
+        for each in self._block or [item]:
+            self._run(each, nextitem)
+            if session.shouldfail or session.shouldstop:
+                break
+        return True
+
+    def _run(self, item: CaseItem, nextitem: pytest.Item | None) -> None:
         hook = self._hooks.get(item.path)
         if hook is None:  # pytest looks for the conftest files of a path each time it is asked
             hook = self._hooks[item.path] = item.ihook
@@ -357,7 +389,8 @@ class SuiteRun:
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=location)
         try:
             self._ahead(item, nextitem)
-            result = self.result(item)
+            with self._captured():
+                result = self.result(item)
         except HarnessError as error:
             self.broken = error
             item.session.shouldstop = f"agentcheck: {error.what}"
@@ -367,27 +400,43 @@ class SuiteRun:
             report = _report(item, location, result, self._explain(item, result))
         if report.outcome == "failed":
             self.failed_reports += 1
+            report.sections += self._take_printed()
         hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=location)
-        return True
 
     def _ahead(self, item: CaseItem, nextitem: pytest.Item | None) -> None:
         """Give the engine what comes next: all cases up to the next Python test, or what xdist says comes next."""
-        if id(item) in self._blocks:
+        if id(item) in self._submitted:
             return
         if self.worker != "main":
-            block: list[pytest.Item] = [item] if nextitem is None else [item, nextitem]
+            block = [item, nextitem] if isinstance(nextitem, CaseItem) else [item]
         else:
             items = item.session.items
-            first = items.index(item)
-            block = []
-            for each in items[first:]:
-                if not isinstance(each, CaseItem):
-                    break
-                block.append(each)
-        cases = [each for each in block if isinstance(each, CaseItem)]
-        self._blocks.update(id(each) for each in cases)
-        self.engine.submit(each.job for each in cases if not self._known(each))
+            block = self._block or _block(items, items.index(item))
+        self._submitted.update(map(id, block))
+        self.engine.submit(each.job for each in block if not self._known(each))
+
+    @contextlib.contextmanager
+    def _captured(self) -> Iterator[None]:
+        """Keep what agents and worlds print out of the progress line, as pytest does it for tests."""
+        manager = self.config.pluginmanager.get_plugin("capturemanager")
+        if manager is None or not manager.is_globally_capturing():
+            yield
+            return
+        manager.resume_global_capture()
+        try:
+            yield
+        finally:
+            manager.suspend_global_capture()
+            for kind, text in zip(("stdout", "stderr"), manager.read_global_capture(), strict=True):
+                if text:
+                    self._printed[kind] = (self._printed[kind] + text)[-PRINTED:]
+
+    def _take_printed(self) -> list[tuple[str, str]]:
+        """What was printed since a case last failed; cases run side by side, so it may be of any of them."""
+        found = [(f"Captured {kind} of this case and others", text) for kind, text in self._printed.items() if text]
+        self._printed = dict.fromkeys(self._printed, "")
+        return found
 
     def _known(self, item: CaseItem) -> CaseResult | None:
         """The result of a case that needs no run: skipped, or decided before a resume."""
@@ -587,11 +636,15 @@ class SuiteRun:
             terminalreporter.section("agentcheck")
             parts = (terminal.summary(self.report, self.look), terminal.gates(self.report, self.look, brief=True))
             terminalreporter.write_line("\n".join(part for part in parts if part))
-            told = sum(getattr(each, "agentcheck", False) for found in terminalreporter.stats.values() for each in found)
+            told = sum(
+                getattr(each, "agentcheck", False) for found in terminalreporter.stats.values() for each in found
+            )
             more = self.report.total - self.report.counts["not_started"] - told
             if self.report.run.partial and more > 0:
                 # Cases run side by side, so pytest stops before it was told of all that had begun.
-                terminalreporter.write_line(f"pytest tells of {told} of these cases below; {more} more had begun when it stopped")
+                terminalreporter.write_line(
+                    f"pytest tells of {told} of these cases below; {more} more had begun when it stopped"
+                )
             shown = _shown(self.folder.path, self.config.invocation_params.dir)
             terminalreporter.write_line(f"report: {visible(str(shown / 'report.html'))}")
 
@@ -612,6 +665,18 @@ def _report(item: CaseItem, location: Any, result: CaseResult, text: str) -> pyt
     )
     report.agentcheck = True  # type: ignore[attr-defined]
     return report
+
+
+def _block(items: list[pytest.Item], first: int) -> list[CaseItem]:
+    """The cases from this item to the next Python test; none where it is one itself."""
+    return list(takewhile(lambda item: isinstance(item, CaseItem), islice(items, first, None)))  # type: ignore[arg-type]
+
+
+def _is_pytests(hook: pluggy.HookCaller) -> bool:
+    """Whether only pytest and agentcheck themselves take part in a hook."""
+    plugins_ = (implementation.plugin for implementation in hook.get_hookimpls())
+    names = (getattr(plugin, "__name__", "") or type(plugin).__module__ for plugin in plugins_)
+    return all(name.startswith(("_pytest.", "agentcheck.")) for name in names)
 
 
 def _is_controller(config: pytest.Config) -> bool:

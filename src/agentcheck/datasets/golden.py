@@ -48,13 +48,13 @@ def read(path: Path, options: Mapping[str, Any]) -> Loaded:
     """
     chosen = Selection(options, str(path))
     text = _text(path)
-    rows = csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text)
+    rows = map(Raw._make, csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text))
     cases: list[Case] = []
     problems: list[str] = []
     count = 0
     seen: dict[str, str] = {}
     name = shown(path)
-    for row in (Raw(*row) for row in rows):
+    for row in rows:
         count += 1
         found = _case(row, name, seen)
         if isinstance(found, Case):
@@ -142,8 +142,9 @@ def _object(row: str) -> tuple[Mapping[str, Any] | None, str]:
     if len(row) > MAX_LINE:
         return None, f"the line is longer than {MAX_LINE >> 20} MiB; put long documents into files of their own"
     try:
-        data = json.loads(row, object_pairs_hook=_no_repeats, parse_constant=_no_constant)
-        json.dumps(data, ensure_ascii=False).encode("utf-8")
+        data = _DECODER.decode(row)
+        if "\\u" in row:  # the file is UTF-8, so only an escape can leave half of a pair
+            json.dumps(data, ensure_ascii=False).encode("utf-8")
     except json.JSONDecodeError as error:
         hint = "; is the object on one line?" if row.strip() in ("{", "[") or error.pos >= len(row.strip()) else ""
         return None, f"not JSON at column {error.colno}: {error.msg}{hint}"
@@ -169,6 +170,10 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON number")
+
+
+#: One for all rows: `json.loads` with arguments makes a new one each time.
+_DECODER = json.JSONDecoder(object_pairs_hook=_no_repeats, parse_constant=_no_constant)
 
 
 def content_hash(path: Path) -> str:

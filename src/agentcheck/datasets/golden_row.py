@@ -42,7 +42,8 @@ def _filled(text: str) -> str:
 
 
 def _finite(value: Any) -> Any:
-    json.dumps(value, allow_nan=False)
+    if value and not isinstance(value, str):
+        json.dumps(value, allow_nan=False)
     return value
 
 
