@@ -220,3 +220,21 @@ def test_the_path_after_an_option_is_a_path(desk: Path, before: str) -> None:
     (desk / "suites" / "other.toml").write_text("broken")
     done = cli.agentcheck(desk, "run", before, "suites/desk.toml")
     assert done.code == 0, done.text
+
+
+def test_what_agents_print_comes_with_the_case_that_failed(desk: Path) -> None:
+    """The progress line stays whole; prints, of processes too, are shown with a failed case and with -s at once."""
+    body = "print('told in passing'); __import__('os').system('echo told by a process >&2'); return 'wrong'"
+    agent(desk, body)
+    done = cli.agentcheck(desk, "run")
+    assert done.code == 1, done.text
+    progress, _, failures = done.out.partition("= FAILURES =")
+    assert "told" not in progress
+    assert "Captured stdout of this case and others" in failures
+    assert "told in passing" in failures
+    assert "told by a process" in failures
+    assert "told in passing" in cli.agentcheck(desk, "run", "-s").out.partition("= FAILURES =")[0]
+    cli.edit(desk / "odd.py", "return 'wrong'", "pass")
+    done = cli.agentcheck(desk, "run")
+    assert done.code == 0, done.text
+    assert "told" not in done.text
