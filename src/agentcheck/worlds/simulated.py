@@ -79,10 +79,7 @@ class SimulatedWorld:
     def __init__(
         self, tools: Sequence[Tool], seed: Mapping[str, Any], case: Case, scratch: Path, options: Mapping[str, Any]
     ) -> None:
-        if options:
-            raise SuiteError(
-                f"the world takes no option {next(iter(options))!r}", advice="state belongs into the cases"
-            )
+        _refuse(options)
         _check_state(seed, case)
         self._tools = {each.spec.name: each for each in tools}
         self._seed = seed
@@ -155,7 +152,8 @@ class Domain:
         return SimulatedWorld(self.table, self.seed, case, scratch, options)
 
     def known_tools(self, options: Mapping[str, Any]) -> Sequence[ToolSpec]:
-        """The tools that the worlds of this domain offer, for checks before the run."""
+        """The tools that the worlds of this domain offer, for checks before the run; raises for any option."""
+        _refuse(options)
         return (SEARCH, *(each.spec for each in self.table))
 
 
@@ -210,6 +208,11 @@ def overlay(below: State, above: Mapping[str, Any]) -> State:
         else:
             below[key] = value
     return below
+
+
+def _refuse(options: Mapping[str, Any]) -> None:
+    for key in options:
+        raise SuiteError(f"the world takes no option {key!r}", key=key, advice="state belongs into the cases")
 
 
 def _check_state(seed: Mapping[str, Any], case: Case) -> None:

@@ -16,7 +16,7 @@ from agentcheck import plugins
 from agentcheck.collection import Plan, prepare
 from agentcheck.errors import JudgeError, UserError
 from agentcheck.metrics.expectations import READS
-from agentcheck.records import Case, Score, Transcript
+from agentcheck.records import Case, Recording, Score, Transcript
 from agentcheck.suites import load_suite
 from fakes_transcript import transcript
 
@@ -93,6 +93,24 @@ def test_options_of_other_tables_have_their_line(tmp_path: Path) -> None:
     found = told(tmp_path, SUITE.replace('use = "echo"', 'use = "http"\nurl = "http://127.0.0.1:1/"\ntimout = 3'))
     assert "s.toml:6: " in found
     assert "'timout'" in found
+
+
+def test_an_option_that_a_domain_does_not_take_is_told_before_the_run(tmp_path: Path) -> None:
+    """A shipped world has no options, and says so at the key."""
+    found = told(tmp_path, SUITE + '[world]\nuse = "clinic"\nsede = 3\n')
+    assert "s.toml:12: the world takes no option 'sede'" in found
+
+
+def test_paths_are_shown_as_a_reader_writes_them(tmp_path: Path) -> None:
+    """No ``..`` where it can be left out; where a link makes a difference the path stays as it is."""
+    (tmp_path / "real" / "suites").mkdir(parents=True)
+    (tmp_path / "suites").symlink_to(tmp_path / "real" / "suites")
+    (tmp_path / "real" / "rows.jsonl").write_text("broken\n")
+    for folder in (tmp_path / "real" / "suites", tmp_path / "suites"):
+        (folder / "s.toml").write_text(SUITE.replace("rows.jsonl", "../rows.jsonl"))
+        with pytest.raises(UserError) as raised:
+            prepare(load_suite(folder / "s.toml"), plugins.load(entry_points=False))
+        assert ("suites/../rows" in str(raised.value)) is folder.parent.samefile(tmp_path)
 
 
 # Plain functions
@@ -213,6 +231,14 @@ def test_a_case_that_no_metric_is_about_is_refused(
 def test_a_metric_that_is_only_recorded_holds_nobody(tmp_path: Path) -> None:
     """Without a threshold nothing is judged, and no case is called idle for it."""
     assert plan(tmp_path, SUITE.replace("threshold = 1.0\n", ""), {"id": "a", "prompt": "x"})
+
+
+def test_idle_recordings_are_counted(tmp_path: Path) -> None:
+    """Recorded runs were not written for the suite: what nothing speaks of is told in the run and breaks nothing."""
+    plan(tmp_path)
+    recorded = Case("r", "p", recording=Recording((), "x:1"))
+    made = prepare(load_suite(tmp_path / "s.toml"), plugins.load(entry_points=False), [recorded])
+    assert made.notes == ("recorded cases that no metric with a threshold is about: 1",)
 
 
 def test_every_metric_that_reads_expectations_exists() -> None:
