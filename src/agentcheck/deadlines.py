@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
+from types import CoroutineType
+from typing import Any, TypeVar
 
 from agentcheck.errors import HarnessError
 
@@ -76,9 +78,17 @@ class Deadlines:
     async def within(self, seconds: float, waiting: Awaitable[_T]) -> _T:
         """Wait at most so long, in this task: what `asyncio.timeout` of later Pythons does.
 
+        What ends without having waited for anything costs no timer.
+
         Raises:
             HarnessError: it took longer.
         """
+        coroutine = waiting if isinstance(waiting, CoroutineType) else _coroutine(waiting)
+        try:
+            first = coroutine.send(None)
+        except StopIteration as ended:
+            value: _T = ended.value
+            return value
         task = asyncio.current_task()
         assert task is not None
         late = False
@@ -90,10 +100,41 @@ class Deadlines:
 
         deadline = self.after(seconds, over)
         try:
-            return await waiting
+            return await _Begun(coroutine, first)
         except asyncio.CancelledError:
             if late:
                 raise HarnessError(f"it took longer than {seconds:g} s") from None
             raise
         finally:
             deadline.cancel()
+
+
+async def _coroutine(waiting: Awaitable[_T]) -> _T:
+    return await waiting
+
+
+class _Begun(Awaitable[_T]):
+    """The rest of a coroutine that already ran to its first wait, and what it waits for."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, _T], first: Any) -> None:
+        self._coroutine = coroutine
+        self._first = first
+
+    def __await__(self) -> Generator[Any, Any, _T]:
+        waits_for = self._first
+        while True:
+            step: Callable[[], Any]
+            try:
+                sent = yield waits_for
+            except GeneratorExit:
+                self._coroutine.close()
+                raise
+            except BaseException as error:
+                step = partial(self._coroutine.throw, error)
+            else:
+                step = partial(self._coroutine.send, sent)
+            try:
+                waits_for = step()
+            except StopIteration as ended:
+                value: _T = ended.value
+                return value

@@ -8,6 +8,7 @@ trial starts once it is reached, and the running ones are recorded as aborted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import re
 import time
@@ -99,7 +100,8 @@ class Engine:
         self._verdicts: dict[Key, list[Verdict]] = {}
         self._transcripts: dict[Key, Transcript] = {}
         self._running: dict[asyncio.Task[None], Trial] = {}
-        self._settling = 0  # of the running ones those that only wait for the disk
+        self._reached: list[tuple[Job, Verdict]] = []  # verdicts that are not known to be on disk
+        self._settler: asyncio.Task[None] | None = None
         self._failures = 0
         self._stopped = ""
 
@@ -139,7 +141,7 @@ class Engine:
         return result
 
     def _fill(self) -> None:
-        while self._queue and len(self._running) - self._settling < self._concurrency and not self._stopped:
+        while self._queue and len(self._running) < self._concurrency and not self._stopped:
             job, trial = self._queue.popleft()
             self._start(Trial(job, trial, self._ledger, self._scratch, self._clock, self._deadlines, self._vote_key))
 
@@ -163,9 +165,7 @@ class Engine:
         error = None if task.cancelled() else task.exception()
         if trial is None:
             return  # left behind
-        trial.leave = (
-            None  # it holds the task, and the task the trial: without this only the garbage collector frees them
-        )
+        trial.leave = None  # it holds the task, and the task the trial: only the garbage collector would free them
         if task.cancelled():
             self._decide(trial.job, Verdict("aborted", (self._stopped or "cancelled",), session=trial.session))
         elif error is not None:
@@ -173,30 +173,42 @@ class Engine:
                 broken = HarnessError(f"the trial {trial.session} broke: {type(error).__name__}: {error}")
                 broken.__cause__ = error
                 error = broken
-            future = self._waiting[trial.job.key]
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # whoever waits gets it; nobody need wait
+            self._break(trial.job, error)
         self._fill()
+
+    def _break(self, job: Job, error: BaseException) -> None:
+        future = self._waiting[job.key]
+        if not future.done():
+            future.set_exception(error)
+            future.exception()  # whoever waits gets it; nobody need wait
 
     async def _run(self, trial: Trial, *, left: bool = False) -> None:
         job = trial.job
         verdict, transcript = await trial.run(left=left)
-        await self._settle()
         if verdict.status != "pass" and job.key not in self._transcripts:
             self._transcripts[job.key] = transcript
-        self._decide(job, verdict)
+        self._reached.append((job, verdict))
+        if self._settler is None:
+            self._settler = self.loop.create_task(self._settle())
+        if self._max_failures:  # this verdict may be the one after which nothing begins
+            with contextlib.suppress(asyncio.CancelledError):  # it is reached all the same
+                await asyncio.wait((self._settler,))
 
     async def _settle(self) -> None:
-        """Wait until a verdict is on disk; meanwhile the next trial may begin, and shares the commit."""
-        if self._max_failures:  # the verdict may be the one after which nothing begins
-            return await self._ledger.settle()
-        self._settling += 1
-        self._fill()
+        """A verdict counts once it is on disk. The trials that reached one meanwhile share the next wait."""
         try:
-            await self._ledger.settle()
+            while self._reached:
+                reached, self._reached = self._reached, []
+                try:
+                    await self._ledger.settle()
+                except AgentcheckError as error:
+                    for job, _ in reached:
+                        self._break(job, error)
+                else:
+                    for job, verdict in reached:
+                        self._decide(job, verdict)
         finally:
-            self._settling -= 1
+            self._settler = None
 
     def _decide(self, job: Job, verdict: Verdict) -> None:
         trials = self._verdicts[job.key]
@@ -227,8 +239,10 @@ class Engine:
         self._stop(reason)
         if self._running:
             self.loop.run_until_complete(asyncio.wait(list(self._running), timeout=GRACE + CLOSING))
-            # A KeyboardInterrupt may have ended tasks without their callbacks having run yet.
-            self.loop.run_until_complete(asyncio.sleep(0))
+        if self._settler is not None:
+            self.loop.run_until_complete(asyncio.wait((self._settler,), timeout=CLOSING))
+        # A KeyboardInterrupt may have ended tasks without their callbacks having run yet.
+        self.loop.run_until_complete(asyncio.sleep(0))
         for task, trial in list(self._running.items()):
             del self._running[task]
             setattr(task, "_log_destroy_pending", False)  # noqa: B010
@@ -237,7 +251,7 @@ class Engine:
 
     def close(self) -> None:
         """Release the loop and the threads of synchronous agents that have ended."""
-        if self._running:
+        if self._running or self._settler is not None:
             self.abort("the run ended")
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
@@ -368,7 +382,7 @@ class Trial:
     def _folder(self) -> Path:
         """The trial's own folder, made by the world on first use; its name cannot leave the run's folder."""
         safe = _UNSAFE_IN_A_NAME.sub("_", self.session[:80])
-        return self._scratch / f"{safe}-{zlib.crc32(self.session.encode('utf-8', 'surrogatepass')):08x}"
+        return Path(f"{self._scratch}/{safe}-{zlib.crc32(self.session.encode('utf-8', 'surrogatepass')):08x}")
 
     def _make(self, what: str, factory: Any, options: Mapping[str, Any], *more: Any) -> Any:
         try:

@@ -566,7 +566,7 @@ class SuiteRun:
             code = ExitCode.INTERRUPTED
         code = self._with_python_tests(session, code, status)
         self._close(code, interrupted, run)
-        self.report = run.report(code)
+        self.report = run.report(code, gates)
         self._write_reports()
         return code
 

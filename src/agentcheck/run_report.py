@@ -113,10 +113,11 @@ class RunFold:
     def of(cls, folder: RunFolder) -> RunFold:
         """Fold what is on disk."""
         run = cls(folder)
+        take = run.take
         for stream in folder.streams():
             with folder.reading(stream) as store:
                 for event in read_events(store, stream):
-                    run.take(event)
+                    take(event)
                 head = store.head(stream)
             if head:
                 run.streams[stream] = (head[0], head[1].hex())
@@ -124,24 +125,24 @@ class RunFold:
 
     def take(self, event: Event) -> None:
         """Take one event; the events of one stream come in order."""
-        if not self.first_time or event.time < self.first_time:
-            self.first_time = event.time
-        self.last_time = max(self.last_time, event.time)
-        if event.session:
-            trial = self._trial(event)
+        type_, _, session, time, seq, _ = event
+        if not self.first_time or time < self.first_time:
+            self.first_time = time
+        if time > self.last_time:
+            self.last_time = time
+        if session:
+            trial = self.trials.get(session) or self._begun(event)
             if trial is not None:
-                trial.last = event.seq
+                trial.last = seq
                 trial.events += 1
-        handler = _HANDLERS.get(event.type)
+        handler = _HANDLERS.get(type_)
         if handler:
             handler(self, event)
 
-    def _trial(self, event: Event) -> _Trial | None:
-        found = self.trials.get(event.session)
-        if found is None:
-            found = _open(event)
-            if found is not None:
-                self.trials[event.session] = found
+    def _begun(self, event: Event) -> _Trial | None:
+        found = _open(event)
+        if found is not None:
+            self.trials[event.session] = found
         return found
 
     def _run_started(self, event: Event) -> None:
@@ -272,9 +273,9 @@ class RunFold:
             )
         return gates
 
-    def report(self, code: ExitCode | None = None) -> Report:
-        """The report of the run as the ledger holds it now."""
-        gates = self.decide_gates()
+    def report(self, code: ExitCode | None = None, gates: Mapping[str, Decided] | None = None) -> Report:
+        """The report of the run as the ledger holds it now; ``gates`` saves deciding them again."""
+        gates = gates if gates is not None else self.decide_gates()
         cases = self.decided_cases()
         suites = tuple(self._suite_result(name, gates[name], cases) for name in self.suites)
         if code is None:

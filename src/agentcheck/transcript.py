@@ -108,9 +108,11 @@ def _tools(text: str) -> tuple[ToolSpec, ...]:
 
 def fold(events: Iterable[Event]) -> Transcript:
     """Fold the events of one session, in order, into its transcript; other sessions' events must not be among them."""
-    builder = _Fold()
-    for event in events:
-        builder.take(event)
+    builder = _Fold(list(events))
+    for event in builder.events:
+        handler = _HANDLERS.get(event[0])  # by place: a fold looks at every event of a run
+        if handler:
+            handler(builder, event)
     return builder.transcript()
 
 
@@ -118,8 +120,8 @@ _NO_CASE = Case(id="", prompt="")
 
 
 class _Fold:
-    def __init__(self) -> None:
-        self.events: list[Event] = []
+    def __init__(self, events: list[Event]) -> None:
+        self.events = events
         self.case = _NO_CASE
         self.session = ""
         self.suite = ""
@@ -132,14 +134,6 @@ class _Fold:
         self.approvals: dict[str, str] = {}
         self.effects: tuple[Effect, ...] | None = None
         self.started = 0
-        self.ended = 0
-
-    def take(self, event: Event) -> None:
-        self.events.append(event)
-        self.ended = event.time
-        handler = _HANDLERS.get(event.type)
-        if handler:
-            handler(self, event)
 
     def _case_started(self, event: Event) -> None:
         body = event.body
@@ -230,7 +224,7 @@ class _Fold:
             tools=self.tools,
             events=self.events,
             started=self.started,
-            duration=self.ended - self.started,
+            duration=self.events[-1].time - self.started if self.events else 0,
         )
 
 

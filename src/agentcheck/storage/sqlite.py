@@ -20,6 +20,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -149,10 +150,7 @@ class SqliteStore:
                     self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _insert(self, rows: Sequence[Row]) -> None:
-        arguments: list[str | int | bytes] = []
-        for row in rows:
-            arguments += row
-        self._connection.execute(_insert_statement(len(rows)), arguments)
+        self._connection.execute(_insert_statement(len(rows)), list(chain.from_iterable(rows)))
 
     def _continued(self, rows: Sequence[Row]) -> dict[str, int]:
         heads: dict[str, int] = {}

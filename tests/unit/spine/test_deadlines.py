@@ -137,3 +137,67 @@ def test_waiting_gives_the_value_and_passes_on_the_cancellation_of_others() -> N
         return await deadlines.within(60, seven())
 
     assert asyncio.run(run()) == 7
+
+
+def within(seconds: float, waiting: Any) -> Any:
+    """What `Deadlines.within` gives on a real loop."""
+
+    async def run() -> Any:
+        return await Deadlines(asyncio.get_running_loop()).within(seconds, waiting)
+
+    return asyncio.run(run())
+
+
+def test_waiting_passes_values_errors_and_cancellations_through() -> None:
+    """Whatever a coroutine waits for, and however often, it sees what it would see without the bound."""
+    seen: list[str] = []
+
+    async def several() -> str:
+        await asyncio.sleep(0)
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.set_result, "given")
+        seen.append(await future)
+        failing = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(failing.set_exception, KeyError("planted"))
+        try:
+            await failing
+        except KeyError as error:
+            seen.append(str(error))
+        inner = asyncio.ensure_future(asyncio.sleep(100))
+        asyncio.get_running_loop().call_soon(inner.cancel)
+        try:
+            await inner
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+        return "done"
+
+    assert within(50, several()) == "done"
+    assert seen == ["given", "'planted'", "cancelled"]
+
+
+def test_any_awaitable_is_waited_for_and_what_is_none_is_refused() -> None:
+    """A future or an object with `__await__` does as well as a coroutine."""
+
+    class Later:
+        def __await__(self) -> Any:
+            yield from asyncio.sleep(0).__await__()
+            return 7
+
+    assert within(50, Later()) == 7
+    with pytest.raises(TypeError, match="await"):
+        within(50, None)
+
+
+def test_what_waits_is_told_of_the_end_of_its_time_and_may_clean_up() -> None:
+    """The coroutine sees the cancellation; the caller an error with the limit."""
+    seen: list[str] = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            seen.append("cleaned up")
+
+    with pytest.raises(HarnessError, match=r"longer than 0\.01 s"):
+        within(0.01, waits())
+    assert seen == ["cleaned up"]
