@@ -63,7 +63,7 @@ def listing(paths: tuple[str, ...], kind: str | None) -> str:
     for name, label in hookspecs.KINDS.items():
         entries = list(registry.entries(name))
         if kind in (None, name) and (entries or kind == name):
-            lines += ["", f"{label}s" if not label.endswith("s") else label]
+            lines += ["", f"{label}s"]
             lines += [f"  {entry.name:<{width}}  {entry.reference:<{origin}}  ({entry.plugin})" for entry in entries]
     return "\n".join(lines).strip("\n")
 
@@ -109,6 +109,6 @@ def show_case(folder: RunFolder, name: str, *, full: bool = False) -> str:
     parts = []
     for trial in case.trials:
         transcript = report.transcript(trial.session)
-        if transcript is not None:
-            parts.append(terminal.timeline(transcript, look(), full=full))
+        assert transcript is not None  # the report names only trials that its own ledger began
+        parts.append(terminal.timeline(transcript, look(), full=full))
     return "\n\n".join(parts) or f"{case.id}: {case.status}: {'; '.join(case.reasons)}"
