@@ -113,6 +113,11 @@ class Engine:
                 self._verdicts[job.key] = []
                 self._queue.extend((job, trial) for trial in range(1, job.plan.suite.spec.suite.trials + 1))
 
+    def decided(self, key: Key) -> bool:
+        """Whether `wait` has its result at hand, so that no code under test runs meanwhile."""
+        future = self._waiting[key]
+        return future is not _TAKEN and future.done()
+
     def wait(self, key: Key) -> CaseResult:
         """Run the loop until the case is decided, and give its result once.
 

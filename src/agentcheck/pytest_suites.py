@@ -389,8 +389,7 @@ class SuiteRun:
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=location)
         try:
             self._ahead(item, nextitem)
-            with self._captured():
-                result = self.result(item)
+            result = self.result(item)
         except HarnessError as error:
             self.broken = error
             item.session.shouldstop = f"agentcheck: {error.what}"
@@ -449,7 +448,11 @@ class SuiteRun:
         """The result of a case, waiting for it where it still runs."""
         known = self._known(item)
         if known is None:
-            return self.engine.wait((item.plan.suite.name, item.case.id))
+            key = item.plan.suite.name, item.case.id
+            if self.engine.decided(key):
+                return self.engine.wait(key)
+            with self._captured():
+                return self.engine.wait(key)
         if known.status == "skipped":
             self.ledger.record(
                 "case.skipped", {"suite": item.plan.suite.name, "case": item.case.id, "reason": item.case.skip}

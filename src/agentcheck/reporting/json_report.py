@@ -13,6 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from agentcheck.records import Score, Step, Transcript
 from agentcheck.reporting import files
 from agentcheck.reporting.report import SHOWN, CaseResult, MetricSummary, Report, Run, SuiteResult, TrialResult
@@ -54,7 +56,16 @@ def pieces(report: Report) -> Iterator[str]:
     yield f'],"limits":{_encode(limits)}}}\n'
 
 
-_encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+_encode_any = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+
+
+def _encode(values: dict[str, Any]) -> str:
+    """JSON in ASCII; by the fast encoder where its output is that, which writes NaN as null and so must not meet it."""
+    try:
+        data = orjson.dumps(values)
+    except TypeError:  # integers over 64 bits, lone surrogates
+        return _encode_any(values)
+    return data.decode() if data.isascii() and b"null" not in data else _encode_any(values)
 
 
 def _opened(values: dict[str, Any], name: str, before: str = "") -> str:
