@@ -63,7 +63,7 @@ def read_settings(start: Path, default: Path | None = None) -> Settings:
 def _read(file: Path, folder: Path) -> Settings:
     try:
         document = tomllib.loads(file.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or nothing that Python can hold
         raise UserError(f"not valid TOML: {error}", where=str(file)) from None
     table: dict[str, Any] = document.get("tool", {}).get("agentcheck", {})
     for key, value in table.items():

@@ -345,19 +345,16 @@ def unbounded(name: str, measured: Iterable[str]) -> str:
 
 def parse(text: str, path: Path) -> tuple[dict[str, Any], Lines]:
     """Parse TOML or YAML by suffix into a table and the lines of its keys; raises `SuiteError` with file:line."""
-    if path.suffix in (".yaml", ".yml"):
-        try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-            table = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f"{path}:{mark.line + 1}" if mark else str(path)
-            raise SuiteError(f"not valid YAML: {getattr(error, 'problem', None) or error}", where=where) from None
-        if table is None:
-            return {}, Lines({})
-        if not isinstance(table, dict):
-            raise SuiteError("expected tables such as 'suite:' at the top", where=f"{path}:1")
-        return table, Lines(dict(_yaml_lines(node, ())))
+    language, read = ("YAML", _yaml) if path.suffix in (".yaml", ".yml") else ("TOML", _toml)
+    try:
+        return read(text, path)
+    except RecursionError:
+        raise SuiteError(f"not usable {language}: it is nested too deeply", where=str(path)) from None
+    except ValueError as error:  # a number, date or time that Python cannot hold
+        raise SuiteError(f"not valid {language}: {error}", where=str(path)) from None
+
+
+def _toml(text: str, path: Path) -> tuple[dict[str, Any], Lines]:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -365,6 +362,27 @@ def parse(text: str, path: Path) -> tuple[dict[str, Any], Lines]:
         where = f"{path}:{found.group(1)}" if found else f"{path}:{text.count(chr(10)) + 1}"
         raise SuiteError(f"not valid TOML: {error}", where=where) from None
     return table, Lines(dict(_toml_lines(text)))
+
+
+def _yaml(text: str, path: Path) -> tuple[dict[str, Any], Lines]:
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        table = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise SuiteError(f"not valid YAML: {getattr(error, 'problem', None) or error}", where=where) from None
+    if table is None:
+        return {}, Lines({})
+    if not isinstance(table, dict):
+        raise SuiteError("expected tables such as 'suite:' at the top", where=f"{path}:1")
+    lines: dict[tuple[str | int, ...], int] = {}
+    for key, line in _yaml_lines(node, (), set()):
+        if key in lines:  # YAML's reader would take the last one and drop the first
+            name = ".".join(map(str, key))
+            raise SuiteError(f"{name!r} is given twice, first in line {lines[key]}", where=f"{path}:{line}")
+        lines[key] = line
+    return table, Lines(lines)
 
 
 class Lines:
@@ -380,16 +398,20 @@ class Lines:
         return self._known.get(path, 1)
 
 
-def _yaml_lines(node: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+def _yaml_lines(node: Any, path: tuple[str | int, ...], met: set[int]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    """Lines of keys and items. What an alias repeats is not followed again: its own line is the place to look."""
+    if id(node) in met:
+        return
+    met.add(id(node))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*path, str(key.value))
             yield here, key.start_mark.line + 1
-            yield from _yaml_lines(value, here)
+            yield from _yaml_lines(value, here, met)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield (*path, index), value.start_mark.line + 1
-            yield from _yaml_lines(value, (*path, index))
+            yield from _yaml_lines(value, (*path, index), met)
 
 
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")

@@ -163,6 +163,10 @@ def load_policy_text(text: str, where: str = "") -> Policy:
         found = re.search(r"at line (\d+)", str(error))
         line = found[1] if found else max(1, len(text.splitlines()))
         raise PolicyError(f"the policy is no TOML: {error}", where=f"{where}:{line}" if where else "") from None
+    except RecursionError:
+        raise PolicyError("the policy is nested too deeply", where=where) from None
+    except ValueError as error:  # a number that Python does not hold
+        raise PolicyError(f"the policy is no TOML: {error}", where=where) from None
     return _compile(content, Place(where, tuple(text.splitlines())))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,13 @@ def test_numbers_outside_json_are_refused() -> None:
     bad: dict[str, Any] = {"id": "r", "effect": "deny", "when": {"args": {"x": {"gt": float("inf")}}}}
     with pytest.raises(PolicyError, match="no text, number"):
         load_policy({"rule": [bad]})
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [("[" * 5000 + "]" * 5000, "nested too deeply|is no TOML"), ("9" * 5000, "is no TOML")],
+    ids=["nesting", "a number of 5000 digits"],
+)
+def test_what_python_cannot_hold_is_refused_like_other_mistakes(value: str, told: str) -> None:
+    """Nesting and numbers beyond the interpreter's bounds are the policy's mistake, not a crash."""
+    assert re.search(f"^p.toml.*({told})", _error(f"{HEAD}x = {value}\n"))

@@ -39,6 +39,8 @@ def test_without_a_table_the_defaults_hold(tmp_path: Path) -> None:
         ("[tool.agentcheck]\nconcurrency = true\n", "concurrency must be"),
         ("[tool.agentcheck]\nsuites = 'x'\n", "suites must be a list of paths"),
         ("[tool", "not valid TOML"),
+        ("x = " + "[" * 5000 + "]" * 5000, "not valid TOML"),
+        ("x = " + "9" * 5000, "not valid TOML"),
     ],
 )
 def test_a_mistake_is_named_with_the_file(tmp_path: Path, text: str, told: str) -> None:

@@ -100,6 +100,95 @@ def test_a_file_that_is_no_toml_is_refused_with_its_place(tmp_path: Path, text: 
     assert str(tmp_path / "shop.toml") in message(write(tmp_path, text))
 
 
+YAML = "dataset: {path: a.jsonl}\nagent: {use: echo}\ngovernance:\n  policy: UnsafeAllowAll\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", ": the file is empty"),
+        ("- a\n- b\n", ":1: expected tables such as 'suite:' at the top"),
+        ("a: [1\n", ":2: not valid YAML: "),
+        ("a: \x00", ": not valid YAML: "),
+        (YAML + "suite: {time_limit: 2020-13-45}\n", ": not valid YAML: month must be"),
+        (YAML + "suite: {tags: " + "[" * 5000 + "]" * 5000 + "}\n", ": not usable YAML: it is nested too deeply"),
+        (YAML + "gate:\n  max_errors: 1\nagent: {use: other}\n", ":7: 'agent' is given twice, first in line 2"),
+        (YAML + "metrics:\n- use: contains\n  use: echo\n", ":7: 'metrics.0.use' is given twice, first in line 6"),
+        (YAML + "metrics:\n- use: contains\n- threshold: 1\n", ":7: 'metrics.1.use' is missing"),
+        (YAML + "x: &x [*x]\n", ":5: unknown key 'x'; known: suite, "),
+    ],
+    ids=[
+        "empty",
+        "a list",
+        "unfinished",
+        "no text",
+        "no date",
+        "nesting",
+        "twice",
+        "twice in a list",
+        "line of an item",
+        "within itself",
+    ],
+)
+def test_a_mistake_of_a_yaml_file_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+    """What YAML's reader raises, drops or cannot hold is a mistake of the file, at its line where there is one."""
+    path = write(tmp_path, text, "a.yaml")
+    assert message(path).startswith(f"{path}{told}")
+
+
+def test_what_yaml_repeats_by_an_alias_is_no_key_given_twice(tmp_path: Path) -> None:
+    """Anchors and merged tables say what they mean; a key beside a merged one takes its place."""
+    metrics = "metrics: [&m {use: contains, threshold: 1.0}, {<<: *m, use: exact_match}, *m]\n"
+    suite = load_suite(write(tmp_path, YAML + metrics, "a.yaml"))
+    assert [(each.use, each.threshold) for each in suite.spec.metrics] == [
+        ("contains", 1.0),
+        ("exact_match", 1.0),
+        ("contains", 1.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [("[" * 5000 + "]" * 5000, "nested too deeply|not valid TOML"), ("9" * 5000, "not valid TOML")],
+    ids=["nesting", "a number of 5000 digits"],
+)
+def test_toml_that_python_cannot_hold_is_refused(tmp_path: Path, value: str, told: str) -> None:
+    """Nesting and numbers beyond the interpreter's bounds are the file's mistake, not a crash."""
+    path = write(tmp_path, f"x = {value}\n")
+    with pytest.raises(SuiteError, match=told) as caught:
+        load_suite(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_suite_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    """A missing file, and a folder in its place, name the path and the reason."""
+    assert message(tmp_path / "no.toml") == f"{tmp_path / 'no.toml'}: cannot read the suite: No such file or directory"
+    (tmp_path / "folder.toml").mkdir()
+    assert "cannot read the suite: Is a directory" in message(tmp_path / "folder.toml")
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("[governance.limits.reserve]\nspent = '1'", "did you mean 'spend'?"),
+        ("[[governance.votes]]\nvote = 'deny'\nvotr = 'ann'", "did you mean 'voter'?"),
+        ("[governance.breaker]\nzzz = 1", "known: failures, cooldown, session_failures"),
+    ],
+)
+def test_keys_of_tables_within_tables_are_known_too(tmp_path: Path, table: str, told: str) -> None:
+    """Optional tables and lists of tables give the nearest key, or all of them, as the top does."""
+    assert told in message(write(tmp_path, f"{GOOD}{table}\n"))
+
+
+def test_a_suite_is_skipped_only_while_what_it_needs_is_absent(tmp_path: Path) -> None:
+    """The path is relative to the suite."""
+    suite = load_suite(write(tmp_path, GOOD.replace('name = "shop"', 'name = "shop"\nskip_unless = "data/x"')))
+    assert suite.skip_reason == "needs data/x, which is absent"
+    (tmp_path / "data" / "x").mkdir(parents=True)
+    assert suite.skip_reason == ""
+    assert load_suite(write(tmp_path, GOOD, "b.toml")).skip_reason == ""
+
+
 def test_a_gate_on_a_metric_that_is_not_measured_is_refused(tmp_path: Path) -> None:
     """A bound that could never be decided is a mistake of the file, not something to pass over."""
     told = message(write(tmp_path, GOOD + "[gate.metrics]\nexactmatch = 0.9\n"))
@@ -145,6 +234,18 @@ def test_changes_of_a_list_name_the_items(tmp_path: Path) -> None:
     assert change.startswith("governance.votes: {")
     assert change.endswith("was added")
     assert "approve" in change
+
+
+def test_an_order_that_changed_and_metrics_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Votes are asked in order, so that is part of the bar; two metrics of one name are compared one by one."""
+    votes = [f'[[governance.votes]]\ntool = "a"\nvoter = "ann"\nvote = "{vote}"\n' for vote in ("deny", "approve")]
+    twice = '[[metrics]]\nuse = "exact_match"\nthreshold = 0.5\n'
+    base = load_suite(write(tmp_path, GOOD + twice + "".join(votes)))
+    head = load_suite(write(tmp_path, GOOD + twice.replace("0.5", "0.1") + "".join(reversed(votes)), "head.toml"))
+    assert head.bar_from(base, "main").changed == (
+        "governance.votes: the order changed",
+        "metrics.exact_match'.threshold: 0.5 -> 0.1",
+    )
 
 
 def test_the_shipped_schema_is_the_one_the_code_makes() -> None:
