@@ -24,15 +24,20 @@ ROUNDS = 50
 
 
 def start(desk: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start a verbose run in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-u", "-m", "agentcheck", "run", "-v", *arguments],
-        cwd=desk,
-        env=cli.environment(desk),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    """Start a verbose run in a process group of its own, which hears Ctrl-C."""
+    # Tests that were started in the background of a shell ignore Ctrl-C, and would hand that on.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-u", "-m", "agentcheck", "run", "-v", *arguments],
+            cwd=desk,
+            env=cli.environment(desk),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def stop_at(process: subprocess.Popen[bytes], line: int, with_: signal.Signals) -> list[str]:
