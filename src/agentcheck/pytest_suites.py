@@ -37,8 +37,8 @@ from agentcheck.settings import Settings, make_importable, read_settings
 from agentcheck.suites import load_suite
 
 _NAME = "agentcheck-suites"
-#: Allocations between two garbage collections while cases run.
-GARBAGE = 20_000
+#: How often garbage is collected while cases run: allocations, young collections, and older ones in between.
+GARBAGE = (50_000, 20, 50)
 #: Characters of what agents print that are kept for the next case that fails.
 PRINTED = 20_000
 #: How pytest-xdist marks the report of a test during which a worker died.
@@ -166,6 +166,9 @@ class SuiteRun:
         self._printed = {"stdout": "", "stderr": ""}
         self._finished: dict[tuple[str, str], CaseResult] = {}
         self._known_lost = 0
+        # What cases leave is freed by reference counts: no need to look for cycles every 700 allocations.
+        self._garbage = gc.get_threshold()
+        gc.set_threshold(*GARBAGE)
         if config.getoption("--agentcheck-resume"):
             self._resume()
 
@@ -313,11 +316,9 @@ class SuiteRun:
 
     def begin(self, items: Iterable[pytest.Item]) -> None:
         """Record the suites that take part, with how many of their cases were selected."""
-        # Thousands of items live as long as the session: no need to look at them at every garbage collection, nor to
-        # collect every 700 allocations when what a trial leaves is freed by its reference counts.
+        # Thousands of items live as long as the session: no need to look at them at every garbage collection.
         gc.unfreeze()  # what an earlier session of this process left
         gc.freeze()
-        gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
         selected: dict[str, int] = {}
         for item in items:
             if isinstance(item, CaseItem):
@@ -539,6 +540,7 @@ class SuiteRun:
             self._open.close()
             if self._base is not None:
                 self._base.close()
+            gc.set_threshold(*self._garbage)
             gc.freeze()  # pytest collects several times when it ends
         if self.user_errors:
             code = ExitCode.USAGE
