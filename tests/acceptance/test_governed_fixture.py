@@ -74,6 +74,95 @@ def test_a_refusal_in_a_test_says_who_refused_and_why(tmp_path: Path, marker: st
     assert told in report["suites"][0]["cases"][0]["reasons"][0]
 
 
+WHOLE = """\
+import asyncio
+
+import pytest
+
+from agentcheck.errors import ToolError
+
+GOVERNED = {
+    "policy": {"policy": {"name": "p", "default": "allow"}},
+    "world": "desk:make_desk",
+    "model": {"use": "scripted", "replies": [{"text": "look it up", "input_tokens": 3}]},
+    "levels": {"close": 3},
+    "prompt": "status of T-1",
+}
+
+
+@pytest.mark.agentcheck(**GOVERNED)
+def test_all(governed):
+    assert [tool.name for tool in governed.tools] == ["lookup", "refund", "close"]
+    governed.think("first ask the model")
+    assert governed.call_model([{"role": "user", "content": "how?"}]).text == "look it up"
+    assert governed.call_tool("lookup", ticket="T-1")["status"] == "open"
+    with pytest.raises(ToolError, match="no such ticket"):
+        governed.call_tool("lookup", ticket="T-404")
+    governed.call_tool("refund", amount=3)
+    held = governed.act("tool_call", "close", {"ticket": "T-1"})
+    decision = governed.decision(held.action)
+    assert (decision.outcome, decision.control, decision.level) == ("hold", "authorization.level", 3)
+    assert governed.decision("a1").outcome == "allow"
+    assert governed.transcript.prompts == ("status of T-1",)
+
+
+@pytest.mark.agentcheck(**GOVERNED)
+def test_a_tool_that_refuses(governed):
+    governed.call_tool("lookup", ticket="T-404")
+
+
+@pytest.mark.agentcheck(**GOVERNED)
+def test_an_agent_of_ones_own(governed):
+    async def agent(session):
+        found = await asyncio.gather(*(session.call_tool("lookup", ticket=f"T-{n}") for n in (1, 2)))
+        return [each["ticket"] for each in found]
+
+    assert asyncio.run(agent(governed.session)) == ["T-1", "T-2"]
+    assert [step.status for step in governed.transcript.steps] == ["done", "done"]
+"""
+
+
+def test_a_python_test_has_the_whole_session(tmp_path: Path) -> None:
+    """Tools, model, reasoning, decisions and an asynchronous agent; a tool's own refusal fails the test in one line."""
+    desk = cli.desk(tmp_path)
+    (desk / "test_whole.py").write_text(WHOLE, "utf-8")
+    done = cli.pytest_(desk, "-q", "test_whole.py")
+    assert done.code == 1, done.text
+    assert "2 passed" in done.out
+    assert "1 failed" in done.out
+    assert re.search(r"^E +agentcheck\.errors\.ToolError: no such ticket$", done.out, re.MULTILINE)
+    assert not re.search(r"(session|base_events|desk)\.py", done.out)
+    report = json.loads((cli.last_run(desk) / "report.json").read_text("utf-8"))
+    assert [suite["cases"][0]["status"] for suite in report["suites"]] == ["pass", "fail", "pass"]
+    assert cli.agentcheck(desk, "verify").code == 0
+
+
+@pytest.mark.parametrize(
+    ("marker", "arguments", "told"),
+    [
+        ("'UnsafeAllowAll'", "governed", "the agentcheck marker takes keywords only"),
+        ("levels={'pay': 9}", "governed", "the agentcheck marker is not usable: governance.policy"),
+        ("policy='UnsafeAllowAll', levels={'pay': 9}", "governed", "governance.levels.pay: Input should be less than"),
+        ("policy='no.policy.toml'", "governed", "no such policy: no.policy.toml"),
+        ("policy='UnsafeAllowAll'", "governed, agentcheck_case", "agentcheck_case needs a dataset"),
+        ("policy='UnsafeAllowAll', dataset='no.jsonl'", "governed, agentcheck_case", "no.jsonl"),
+    ],
+    ids=["positional", "no policy", "a wrong level", "a missing policy", "no dataset", "a missing dataset"],
+)
+def test_a_marker_that_cannot_be_used_says_why_and_where(
+    tmp_path: Path, marker: str, arguments: str, told: str
+) -> None:
+    """A mistake in the marker is told with the test's name, and nothing passes."""
+    (tmp_path / "test_bad.py").write_text(
+        f"import pytest\n@pytest.mark.agentcheck({marker})\ndef test_it({arguments}):\n    pass\n"
+    )
+    done = cli.pytest_(tmp_path, "-q")
+    assert done.code != 0, done.text
+    assert told in done.text
+    assert "test_bad.py" in done.text
+    assert "passed" not in done.out
+
+
 def test_pytest_without_suites_is_left_alone(tmp_path: Path) -> None:
     """A session that uses nothing of ours imports nothing of ours, writes nothing, and says nothing."""
     (tmp_path / "settings.toml").write_text("a = 1\n")
