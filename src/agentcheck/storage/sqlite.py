@@ -153,6 +153,9 @@ class SqliteStore:
         self._connection.execute(_insert_statement(len(rows)), list(chain.from_iterable(rows)))
 
     def _continued(self, rows: Sequence[Row]) -> dict[str, int]:
+        stream, first = rows[0].stream, self._last(rows[0].stream) + 1
+        if {row[0] for row in rows} == {stream} and [row[1] for row in rows] == [*range(first, first + len(rows))]:
+            return {stream: rows[-1].seq}  # as it should be, and nearly always is; the rest finds what is wrong
         heads: dict[str, int] = {}
         for row in rows:
             last = heads.get(row.stream)
