@@ -16,7 +16,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from agentcheck.errors import SuiteError
@@ -365,6 +364,8 @@ def _toml(text: str, path: Path) -> tuple[dict[str, Any], Lines]:
 
 
 def _yaml(text: str, path: Path) -> tuple[dict[str, Any], Lines]:
+    import yaml  # most suites are TOML
+
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         table = yaml.safe_load(text)
@@ -403,12 +404,12 @@ def _yaml_lines(node: Any, path: tuple[str | int, ...], met: set[int]) -> Iterat
     if id(node) in met:
         return
     met.add(id(node))
-    if isinstance(node, yaml.MappingNode):
+    if node.id == "mapping":
         for key, value in node.value:
             here = (*path, str(key.value))
             yield here, key.start_mark.line + 1
             yield from _yaml_lines(value, here, met)
-    elif isinstance(node, yaml.SequenceNode):
+    elif node.id == "sequence":
         for index, value in enumerate(node.value):
             yield (*path, index), value.start_mark.line + 1
             yield from _yaml_lines(value, (*path, index), met)

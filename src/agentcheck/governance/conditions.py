@@ -17,7 +17,6 @@ from difflib import get_close_matches
 from typing import Any
 
 from agentcheck.governance.fields import MISSING, Field, kind_of, parse_field
-from agentcheck.governance.flow import compile_flow
 from agentcheck.governance.operators import (
     COMPARISONS,
     MODIFIERS,
@@ -112,6 +111,8 @@ def _conditions(table: Mapping[str, Any], place: Place, known: Sequence[str], fl
         elif key == "same_arguments_as":
             found.append(_repeated(value, at, flows))
         elif key == "flow":
+            from agentcheck.governance.flow import compile_flow  # heavy, and few policies have one
+
             flow = compile_flow(value, at, flows.trust)
             flows.reasons.append(flow.reason)
             found.append(flow.test)

@@ -11,16 +11,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cache, cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2.bccache import Bucket
 
-from agentcheck.errors import ExitCode
+from agentcheck.errors import ExitCode, HarnessError
 from agentcheck.records import Score
 from agentcheck.reporting import files, terminal, timeline
 from agentcheck.reporting.report import (
@@ -110,10 +114,34 @@ def _unpassed(report: Report) -> Iterator[str]:
             yield f"{number_of:,} {word}"
 
 
+class _Compiled(BytecodeCache):
+    """Compiled templates, kept where Python keeps compiled modules; to compile takes longer than to draw a page."""
+
+    def get_source_checksum(self, source: str) -> str:
+        return super().get_source_checksum(source + Path(__file__).read_text("utf-8"))  # which says how to compile it
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        try:
+            with _kept(bucket).open("rb") as file:
+                bucket.load_bytecode(file)  # refuses what another Python or jinja2 compiled, or another text
+        except (OSError, EOFError, ValueError, UnpicklingError):
+            bucket.reset()
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if not sys.dont_write_bytecode:
+            with suppress(HarnessError):  # a folder that may not be written
+                files.write(_kept(bucket), bucket.bytecode_to_string())
+
+
+def _kept(bucket: Bucket) -> Path:
+    return _TEMPLATES / "__pycache__" / f"{bucket.key}.{sys.implementation.cache_tag}.jinja"
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
+        bytecode_cache=_Compiled(),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_harmless,

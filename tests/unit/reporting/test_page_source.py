@@ -7,6 +7,8 @@ import hashlib
 import html as entities
 import json
 import re
+import shutil
+import sys
 from html.parser import HTMLParser
 from itertools import product
 from pathlib import Path
@@ -232,3 +234,31 @@ def test_no_text_adds_an_element_or_an_attribute(text: str) -> None:
         return page.tags, [(tag, name) for tag, name, _ in page.attributes]
 
     assert shape(fakes_report.hostile(text)) == shape(fakes_report.hostile("plain"))
+
+
+def test_a_damaged_or_old_compiled_template_is_compiled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept of a template is checked: a cut, foreign or outdated file never changes or stops a page."""
+    templates = tmp_path / "templates"
+    shutil.copytree(html._TEMPLATES, templates, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(html, "_TEMPLATES", templates)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+
+    def page() -> str:
+        html._environment.cache_clear()
+        return html.render(fakes_report.report())
+
+    expected = page()
+    kept = sorted((templates / "__pycache__").iterdir())
+    assert len(kept) == 2
+    whole = [path.read_bytes() for path in kept]
+    for damaged in (b"", b"no bytecode", whole[0][:20], whole[0][:-40]):
+        for path in kept:
+            path.write_bytes(damaged)
+        assert page() == expected
+    assert [path.read_bytes() for path in kept] == whole
+    template = templates / "report.html.j2"
+    template.write_text(template.read_text("utf-8") + "<!-- newer -->", "utf-8")
+    assert page().endswith("<!-- newer -->")
+    html._environment.cache_clear()
