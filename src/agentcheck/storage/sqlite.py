@@ -111,6 +111,8 @@ class SqliteStore:
             if not self._blank:
                 _check_is_ledger(self._connection, self.path)
         except (sqlite3.Error, OSError, StoreError) as error:
+            with contextlib.suppress(AttributeError):
+                self._connection.close()
             if self._copy is not None:
                 self._copy.cleanup()
             raise _refused(error, self.path) from error
@@ -119,7 +121,11 @@ class SqliteStore:
         connection = sqlite3.connect(
             uri, uri=True, timeout=self._timeout, isolation_level=None, check_same_thread=False, cached_statements=256
         )
-        connection.execute("PRAGMA trusted_schema = OFF")
+        try:
+            connection.execute("PRAGMA trusted_schema = OFF")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     # contracts.Store

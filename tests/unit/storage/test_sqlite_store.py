@@ -248,6 +248,24 @@ def test_files_that_are_no_ledger_are_refused(tmp_path: Path, read_only: bool) -
     assert not list(tmp_path.glob("*.lock"))
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are listed on Linux only")
+@pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.parametrize("content", ["text", "another program's"])
+def test_a_file_that_is_refused_is_let_go(tmp_path: Path, content: str, read_only: bool) -> None:
+    """Nothing of a refused file stays open, also while the error is being looked at."""
+    path = tmp_path / "x.db"
+    if content == "text":
+        path.write_text("not a database, but long enough to be read as the header of one " * 20)
+    else:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE accounts (name)")
+    with pytest.raises(StoreError) as refused:
+        SqliteStore(path, read_only=read_only)
+    opened = [os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()]
+    assert not [name for name in opened if name.startswith(str(tmp_path))]
+    assert str(path) in str(refused.value)
+
+
 def test_a_newer_layout_is_refused(file: Path) -> None:
     """A file that a newer agentcheck laid out is not read by guess."""
     SqliteStore(file).close()
