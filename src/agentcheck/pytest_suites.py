@@ -162,6 +162,8 @@ class SuiteRun:
         self._attempts: dict[tuple[str, str], int] = {}
         self._block: list[CaseItem] = []  # to be run with its first item
         self._submitted: set[int] = set()
+        self._announced = True  # the start and the end of each case, to plugins
+        self._reported_path: Path | None = None
         self._hooks: dict[Path, pluggy.HookRelay] = {}
         self._printed = {"stdout": "", "stderr": ""}
         self._finished: dict[tuple[str, str], CaseResult] = {}
@@ -359,6 +361,7 @@ class SuiteRun:
             _is_pytests(hook.pytest_runtestloop) and _is_pytests(hook.pytest_runtest_protocol)
         ):
             return None
+        self._announced = not self._is_quiet(hook)
         items, position = session.items, 0
         while position < len(items):
             # What pytest does around an item (warnings, assertions) costs more than reporting a case.
@@ -387,7 +390,9 @@ class SuiteRun:
         if hook is None:  # pytest looks for the conftest files of a path each time it is asked
             hook = self._hooks[item.path] = item.ihook
         location = (str(item.plan.suite.file), None, item.name)
-        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=location)
+        if self._announced or item.path != self._reported_path:
+            self._reported_path = item.path
+            hook.pytest_runtest_logstart(nodeid=item.nodeid, location=location)
         try:
             self._ahead(item, nextitem)
             result = self.result(item)
@@ -402,7 +407,18 @@ class SuiteRun:
             self.failed_reports += 1
             report.sections += self._take_printed()
         hook.pytest_runtest_logreport(report=report)
-        hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=location)
+        if self._announced:
+            hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=location)
+
+    def _is_quiet(self, hook: pluggy.HookRelay) -> bool:
+        """Whether nobody does anything at the start and the end of a case but name a new file."""
+        return (
+            self.config.get_verbosity() <= 0
+            and not self.config.getini("log_cli")
+            and not hasattr(TerminalReporter, "pytest_runtest_logfinish")  # writes the progress in older pytests
+            and _is_pytests(hook.pytest_runtest_logstart)
+            and _is_pytests(hook.pytest_runtest_logfinish)
+        )
 
     def _ahead(self, item: CaseItem, nextitem: pytest.Item | None) -> None:
         """Give the engine what comes next: all cases up to the next Python test, or what xdist says comes next."""
