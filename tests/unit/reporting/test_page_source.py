@@ -236,9 +236,7 @@ def test_no_text_adds_an_element_or_an_attribute(text: str) -> None:
     assert shape(fakes_report.hostile(text)) == shape(fakes_report.hostile("plain"))
 
 
-def test_a_damaged_or_old_compiled_template_is_compiled_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_or_old_compiled_template_is_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept of a template is checked: a cut, foreign or outdated file never changes or stops a page."""
     templates = tmp_path / "templates"
     shutil.copytree(html._TEMPLATES, templates, ignore=shutil.ignore_patterns("__pycache__"))
