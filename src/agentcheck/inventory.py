@@ -56,8 +56,11 @@ def listing(paths: tuple[str, ...], kind: str | None) -> str:
         raise UserError(f"no kind is called {kind!r}", advice=f"known: {', '.join(kinds)}")
     lines: list[str] = []
     if kind in (None, "suites"):
-        for file in suite_files(paths):
+        files = suite_files(paths)
+        for file in files:
             lines += _suite(file, registry)
+        if not files:
+            lines.append("no suites here; name a path, or begin with: agentcheck init")
     width = max((len(entry.name) for entry in registry.entries()), default=0)
     origin = max((len(entry.reference) for entry in registry.entries()), default=0)
     for name, label in hookspecs.KINDS.items():

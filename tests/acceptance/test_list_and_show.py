@@ -55,10 +55,11 @@ def test_list_says_why_a_suite_is_skipped(desk: Path) -> None:
 
 
 def test_list_without_suites_still_names_what_plugins_bring(tmp_path: Path) -> None:
-    """In a folder without suites there is nothing to list of them; a path that is given must exist."""
+    """A folder without suites is told, with what to do; a path that is given must exist."""
     listed = cli.agentcheck(tmp_path, "list")
     assert listed.code == 0, listed.text
-    assert headings(listed.out)[0] == "agents"
+    assert listed.out.splitlines()[0] == "no suites here; name a path, or begin with: agentcheck init"
+    assert "agents" in listed.out.splitlines()
     missing = cli.agentcheck(tmp_path, "list", "nowhere")
     assert (missing.code, "no suite at nowhere" in missing.err) == (4, True)
 
