@@ -109,6 +109,11 @@ def run(
         if value is not None:
             # With "=": as a word of its own, a folder would count when pytest looks for its root.
             command.append(f"--agentcheck-{name}={value}")
+    if base is not None:
+        command += [
+            "-o",
+            "addopts=",
+        ]  # a change of pytest's configuration does not choose what runs, or that nothing does
     for part in ("agentcheck", "run", *sys.argv[2:]):
         command += [f"--agentcheck-command={part}"]
     # A run that is told to end (a CI job that is cancelled) ends like one that is interrupted: recorded, partial.

@@ -11,7 +11,7 @@ import gc
 import re
 import shutil
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice, takewhile
@@ -43,6 +43,8 @@ GARBAGE = (50_000, 20, 50)
 PRINTED = 20_000
 #: How pytest-xdist marks the report of a test during which a worker died.
 _CRASHED = "???"
+#: Words of a command line that choose among the cases.
+_SELECTING = ("-k", "-m", "--deselect", "--lf", "--last-failed", "--sw", "--stepwise", "--case", "--agentcheck-case")
 _REPORT = pytest.StashKey[pytest.TestReport]()
 _MARKS = pytest.StashKey[dict[str, pytest.Mark]]()
 #: Verdict -> pytest's outcome and phase. A failed "setup" is what pytest calls an error, everywhere.
@@ -326,6 +328,7 @@ class SuiteRun:
             if isinstance(item, CaseItem):
                 name = item.plan.suite.name
                 selected[name] = selected.get(name, 0) + 1
+        self._refuse_left_out(selected)
         for name, number in selected.items():
             plan, before = self.plans[name], self.resumed.suites.get(name) if self.resumed else None
             then = number if before is None else before["cases"]
@@ -341,6 +344,21 @@ class SuiteRun:
             for gone in self._base.missing(paths, {name: plan.suite.file for name, plan in self.plans.items()}):
                 for event in gone.events(self._base.ref):
                     self.ledger.record(*event)
+
+    def _refuse_left_out(self, selected: Mapping[str, int]) -> None:
+        """With a base, only the command line leaves cases out, and no configuration or conftest of the change."""
+        words = self.config.getoption("--agentcheck-command") or self.config.invocation_params.args
+        if self._base is None or any("::" in word or str(word).startswith(_SELECTING) for word in words):
+            return
+        for name, number in selected.items():
+            left_out = len(self.plans[name].cases) - number
+            if left_out > 0:
+                raise UserError(
+                    f"{left_out} of {len(self.plans[name].cases)} cases of {name} are left out by something other than "
+                    "the command line",
+                    where=str(self.plans[name].suite.file),
+                    advice="with --base no conftest.py and no plugin chooses cases; select on the command line",
+                )
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Record the suites, unless only collecting; then run all items, neighbouring cases as one block.
@@ -450,7 +468,9 @@ class SuiteRun:
 
     def _take_printed(self) -> list[tuple[str, str]]:
         """What was printed since a case last failed; cases run side by side, so it may be of any of them."""
-        found = [(f"Captured {kind} of this case and others", text) for kind, text in self._printed.items() if text]
+        found = [
+            (f"Captured {kind} of this case and others", visible(text)) for kind, text in self._printed.items() if text
+        ]
         self._printed = dict.fromkeys(self._printed, "")
         return found
 
@@ -577,8 +597,15 @@ class SuiteRun:
         if self._ledger is None and not (_is_controller(session.config) and self.folder.streams()):
             return status if status is not None else ExitCode.PASSED
         ledger = self.ledger
+        recorded = ledger.head[0]
         ledger.flush()
         run = RunFold.of(self.folder)
+        if run.streams.get(ledger.stream, (0, ""))[0] < recorded:
+            raise HarnessError(
+                "the run's ledger was removed or replaced while it ran",
+                where=str(self.folder.path),
+                advice="no agent, world or test may clear the folder of reports",
+            )
         gates = run.decide_gates()
         for name, gate in gates.items():
             run.take(ledger.record("gate.decided", gate_event(name, gate)))

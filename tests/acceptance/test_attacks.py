@@ -238,3 +238,20 @@ def test_what_agents_print_comes_with_the_case_that_failed(desk: Path) -> None:
     done = cli.agentcheck(desk, "run")
     assert done.code == 0, done.text
     assert "told" not in done.text
+
+
+def test_what_agents_print_is_harmless_in_a_terminal(desk: Path) -> None:
+    """Escapes in captured text are spelled out, as everywhere."""
+    agent(desk, r"print('\x1b[2J\x1b]0;owned\x07'); return 'wrong'")
+    done = cli.agentcheck(desk, "run")
+    assert done.code == 1, done.text
+    assert "\x1b" not in done.text
+    assert r"\x1b[2J\x1b]0;owned\x07" in done.text
+
+
+def test_a_ledger_that_is_removed_during_the_run_is_no_empty_run(desk: Path) -> None:
+    """An agent that clears the folder of reports: exit code 3, and what happened."""
+    agent(desk, "import glob, shutil; [shutil.rmtree(each) for each in glob.glob('reports/2*')]")
+    done = cli.agentcheck(desk, "run")
+    assert done.code == 3, done.text
+    assert "the run's ledger was removed or replaced while it ran" in done.text

@@ -115,3 +115,27 @@ def test_a_case_that_was_removed_is_told(desk: Path) -> None:
     told = f"1 of 4 cases of base were removed: {json.loads(rows[0])['id']}"
     assert told in one_line(done.out)
     assert all(told in str(suite["changed"]) for suite in report(desk)["suites"])
+
+
+@pytest.mark.parametrize(
+    "addopts",
+    ["-k status", "--deselect suites/desk.toml::too-much-1", "--collect-only", "-h", "--ignore=suites/second.toml"],
+)
+def test_a_change_of_pytests_configuration_chooses_nothing(desk: Path, addopts: str) -> None:
+    """All cases run, as if the options were not there."""
+    (desk / "pytest.ini").write_text(f"[pytest]\naddopts = {addopts}\n", "utf-8")
+    done = cli.agentcheck(desk, "run", "--base", "base")
+    assert (done.code, report(desk)["counts"]["pass"]) == (0, 8), done.text
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["one process", "workers"])
+def test_a_conftest_that_leaves_cases_out_is_an_error(desk: Path, workers: list[str]) -> None:
+    """Exit code 4 with the suite and the number; a selection on the command line is the caller's own."""
+    hook = "def pytest_collection_modifyitems(items):\n    del items[1:]\n"
+    (desk / "suites" / "conftest.py").write_text(hook, "utf-8")
+    done = cli.agentcheck(desk, "run", "--base", "base", *workers)
+    assert done.code == 4, done.text
+    assert "3 of 4 cases of desk are left out by something other than the command line" in one_line(done.text)
+    assert cli.agentcheck(desk, "run", *workers).code == 0
+    (desk / "suites" / "conftest.py").unlink()
+    assert cli.agentcheck(desk, "run", "--base", "base", "-k", "status", *workers).code == 0
