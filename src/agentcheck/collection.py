@@ -7,7 +7,7 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -20,6 +20,7 @@ from agentcheck.contracts import Control, Loaded, Metric
 from agentcheck.errors import DatasetError, PluginError, PolicyError, SuiteError, UserError
 from agentcheck.governance.build import Runtime, build_controls, unmatched_names
 from agentcheck.governance.decide import UnsafeAllowAll
+from agentcheck.governance.names import Named, unmatched
 from agentcheck.governance.policy import Policy, load_policy
 from agentcheck.metrics import function
 from agentcheck.metrics.expectations import without_expectation
@@ -137,7 +138,7 @@ def prepare(suite: Suite, registry: Registry, cases: Sequence[Case] | None = Non
         tables = (vote.model_dump(exclude_none=True) for vote in spec.governance.votes)
         voters = ScriptedVoters.parse(tables, where=where)
     with mistakes.at("world"):
-        mistakes.found += _misspelt_tools(suite, policy, made["world"])
+        mistakes.found += _misspelt_tools(suite, policy, made["world"], loaded.cases)
     if len(measures) == len(spec.metrics):
         for name in spec.gate.metrics:
             with mistakes.at("gate", "metrics", name):
@@ -231,18 +232,29 @@ def _policy(suite: Suite, where: str) -> Policy:
     return load_policy(path)  # its errors name its own lines
 
 
-def _misspelt_tools(suite: Suite, policy: Policy | UnsafeAllowAll, make_world: Any) -> list[SuiteError]:
+def _misspelt_tools(
+    suite: Suite, policy: Policy | UnsafeAllowAll, make_world: Any, cases: Iterable[Case]
+) -> list[SuiteError]:
     """Names that no tool of the world answers to, where the world tells its tools before a run."""
     tells = getattr(make_world, "known_tools", None)
     if tells is None:
         return []
     world = suite.spec.world
     offered = {tool.name for tool in _made(f"world {world.use!r}", tells, world.options(), str(suite.file))}
+    allowed = suite.spec.governance.unknown_tools == "allow"
+    rows = (
+        Named(f"the case {case.id!r} forbids", action.name, where=case.source, quiet=True)
+        for case in cases
+        for action in case.forbidden
+        if action.kind == "tool_call" and action.name not in offered
+    )
+    unmet = unmatched(rows, offered, unknown_allowed=allowed) if offered else ()
+    in_rows = [SuiteError(str(each), where=each.named.where) for each in unmet if each.mistake]
     if suite.base:  # what the base branch says cannot be mended here: a note tells it
-        return []
+        return in_rows
     governance = suite.spec.governance.model_dump(exclude={"policy"}, exclude_none=True)
     found = unmatched_names(governance, policy, offered) if offered else ()
-    wrong = [
+    wrong = in_rows + [
         SuiteError(str(each), where=each.named.where or suite.where(*each.named.keys)) for each in found if each.mistake
     ]
     if wrong:

@@ -53,6 +53,12 @@ def clinic(tmp_path: Path) -> Path:
         ("clinic.toml", "prescribe_medication", "prescribe_medicine", "clinic.toml:11: [governance.levels]"),
         ("clinic.toml", "disclose_record", "disclose", "clinic.toml:13: [governance.limits] per_tool"),
         ("clinic.toml", '"delete_*"', '"delete_chrat"', "did you mean 'delete_chart'"),
+        (
+            "clinic.jsonl",
+            '["x"]}',
+            '["x"], "forbidden": [{"name": "delete_chrat"}, {"name": "launch"}]}',
+            "clinic.jsonl:1: the case 'a' forbids: the world offers no tool that matches 'delete_chrat'; did you mean",
+        ),
         ("clinic.policy.toml", "check_prescription", "check_perscription", "clinic.policy.toml:7: policy policy"),
     ],
 )
