@@ -201,7 +201,10 @@ class ProcessAgent:
     ) -> None:
         result = await perform(message, session, where)
         if result is not None:
-            await self._send(process, result)
+            # An agent may answer and end without reading its last results. One that ends without an answer is told
+            # by the end of its output.
+            with contextlib.suppress(AgentTransportError):
+                await self._send(process, result)
 
     async def _send(self, process: asyncio.subprocess.Process, message: Mapping[str, Any]) -> None:
         assert process.stdin is not None

@@ -139,6 +139,17 @@ def test_what_was_asked_before_the_answer_is_carried_out() -> None:
     assert [result.status for result in door.results] == ["done"]
 
 
+def test_a_result_that_nobody_reads_any_more_takes_no_answer_back() -> None:
+    """An agent that closed its input before its last action has still said what it said."""
+    door = FakeSession(KitWorld())
+    code = (
+        "os.close(0); send({'type': 'tool_call', 'name': 'echo', 'arguments': {'text': 'a'}}); "
+        "send({'type': 'answer', 'text': 'b'})"
+    )
+    assert talk(code, session=door) == "b"
+    assert [result.status for result in door.results] == ["done"]
+
+
 def test_a_broken_harness_is_not_blamed_on_the_wire() -> None:
     """What the session itself raises passes through unchanged."""
 
