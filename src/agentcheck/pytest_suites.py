@@ -350,13 +350,13 @@ class SuiteRun:
         words = self.config.getoption("--agentcheck-command") or self.config.invocation_params.args
         if self._base is None or any("::" in word or str(word).startswith(_SELECTING) for word in words):
             return
-        for name, number in selected.items():
-            left_out = len(self.plans[name].cases) - number
+        for name, plan in self.plans.items():  # also one of which nothing is left
+            left_out = len(plan.cases) - selected.get(name, 0)
             if left_out > 0:
                 raise UserError(
-                    f"{left_out} of {len(self.plans[name].cases)} cases of {name} are left out by something other than "
+                    f"{left_out} of {len(plan.cases)} cases of {name} are left out by something other than "
                     "the command line",
-                    where=str(self.plans[name].suite.file),
+                    where=str(plan.suite.file),
                     advice="with --base no conftest.py and no plugin chooses cases; select on the command line",
                 )
 

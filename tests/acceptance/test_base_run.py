@@ -137,5 +137,9 @@ def test_a_conftest_that_leaves_cases_out_is_an_error(desk: Path, workers: list[
     assert done.code == 4, done.text
     assert "3 of 4 cases of desk are left out by something other than the command line" in one_line(done.text)
     assert cli.agentcheck(desk, "run", *workers).code == 0
+    whole = "def pytest_collection_modifyitems(items):\n    items[:] = [i for i in items if 'second' not in i.nodeid]\n"
+    (desk / "suites" / "conftest.py").write_text(whole, "utf-8")
+    done = cli.agentcheck(desk, "run", "--base", "base", *workers)
+    assert (done.code, "4 of 4 cases of second are left out" in one_line(done.text)) == (4, True), done.text
     (desk / "suites" / "conftest.py").unlink()
     assert cli.agentcheck(desk, "run", "--base", "base", "-k", "status", *workers).code == 0
