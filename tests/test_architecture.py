@@ -28,6 +28,7 @@ ROOMS = (
     "datasets",
     "metrics",
     "storage",
+    "anchors",
     "reporting",
 )
 #: From the top of the house to its ground; a module may import only what stands on a later line, and itself.
@@ -35,7 +36,8 @@ ROOMS = (
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("inventory", "installation", "pytest_plugin"),
+    ("cli_ledger",),
+    ("custody", "inventory", "installation", "pytest_plugin"),
     ("pytest_governed",),
     ("pytest_suites",),
     ("run_report",),

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from agentcheck import __version__
+from agentcheck.cli_ledger import ledger as ledger_commands
 from agentcheck.errors import AgentcheckError, UserError
 
 #: Foreign pytest plugins that load into every pytest session where they are installed and cost 3 to 25 seconds.
@@ -219,6 +220,9 @@ def doctor(reports: str | None) -> None:
     text, code = examine(Path(reports) if reports else None)
     click.echo(text)
     sys.exit(code)
+
+
+main.add_command(ledger_commands)
 
 
 if __name__ == "__main__":

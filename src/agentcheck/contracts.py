@@ -194,7 +194,10 @@ ControlFactory = Callable[[Mapping[str, Any]], Control]
 
 
 class Row(NamedTuple):
-    """One stored event: the canonical bytes exactly as they were hashed, and the chain value after it (32 bytes)."""
+    """One stored event: the canonical bytes exactly as they were hashed, and the chain value after it (32 bytes).
+
+    The payload of a withheld event is ``0x00`` and the 32 bytes of its leaf hash (`agentcheck.ledger.chain`).
+    """
 
     stream: str
     seq: int
@@ -209,7 +212,8 @@ class Store(Protocol):
         """Store rows in one atomic, durable step; returns only once they are on disk.
 
         Raises:
-            StoreError: nothing of this call was stored (locked, full, a gap or a repeated sequence number).
+            StoreError: nothing of this call was stored (locked, full, a gap or a repeated sequence number); where
+                the connection broke during the commit, nobody can know, and the error says so.
         """
         ...
 
@@ -228,6 +232,76 @@ class Store(Protocol):
     def close(self) -> None:
         """Release files and connections."""
         ...
+
+
+class RunStore(Protocol):
+    """Where the streams of one run live: what opens a `Store` for one of them."""
+
+    def streams(self) -> Sequence[str]:
+        """Names of the run's streams, in no particular order; one without events may be missing."""
+        ...
+
+    def writing(self, stream: str) -> Store:
+        """A store to append a stream to. A stream has one writer: a second one is refused, here or at its append.
+
+        Raises:
+            StoreError: the storage cannot be reached or written, or another process writes the stream.
+        """
+        ...
+
+    def reading(self, stream: str) -> Store:
+        """A store to read a stream from, also beside its writer and after a writer that was killed.
+
+        Raises:
+            StoreError: the storage cannot be reached, or is no ledger.
+        """
+        ...
+
+    def writer(self) -> str:
+        """Who writes a stream of the run at this moment, for a message (``"process 4711"``); ``""`` where nobody."""
+        ...
+
+    def withhold(self, stream: str, payloads: Mapping[int, bytes]) -> None:
+        """Put what is given (see `Row`) in place of the payloads of these sequence numbers, all of them or none.
+
+        The one change that a stored event can suffer. It is made through a door of its own (a role of the database,
+        a new file that takes the place of the old one), never by the store that appends.
+
+        Raises:
+            StoreError: the stream has a writer, a number is not there, or the storage refuses.
+        """
+        ...
+
+
+#: ``(url, run id, run's folder) -> RunStore``, by the scheme of ``AGENTCHECK_STORE``. The folder is the place for
+#: files that a driver needs; it need not be there yet.
+RunStoreFactory = Callable[[str, str, Path], RunStore]
+
+
+class Anchor(Protocol):
+    """A place outside the ledger where signed checkpoints are kept: a folder, Git notes, a witness."""
+
+    def publish(self, note: str, proof: Callable[[int], Sequence[bytes]]) -> str:
+        """Keep a checkpoint (C2SP signed note) and return it, with the cosignatures that the place added to it.
+
+        ``proof(old)`` gives the consistency proof (RFC 9162, section 2.1.4) from the first ``old`` events to it.
+
+        Raises:
+            AnchorError: it could not be kept; the message says where and why.
+        """
+        ...
+
+    def notes(self, run: str) -> Sequence[str]:
+        """The checkpoints of a run that are kept there, oldest first; none where the place keeps nothing to read.
+
+        Raises:
+            AnchorError: the place cannot be read.
+        """
+        ...
+
+
+#: ``(address) -> Anchor``, by the scheme of an address in ``[tool.agentcheck.checkpoints] publish``.
+AnchorFactory = Callable[[str], Anchor]
 
 
 class Loaded(NamedTuple):

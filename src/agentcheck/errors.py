@@ -13,6 +13,7 @@
     ├── HarnessError           (3)    something in the harness or around it broke
     │   ├── StoreError                the store did not take or give events
     │   ├── LedgerError               an event that may not be written, or a ledger that does not verify
+    │   ├── AnchorError               a checkpoint could not be kept outside the ledger, or read there
     │   ├── JudgeError                a metric or judge could not give a score
     │   ├── AgentError                the agent raised, or broke its protocol
     │   │   └── AgentTransportError   the wire to the agent broke (process died, HTTP failed)
@@ -154,6 +155,10 @@ class StoreError(HarnessError):
 
 class LedgerError(HarnessError):
     """An event that may not be written, or a ledger that does not verify."""
+
+
+class AnchorError(HarnessError):
+    """A checkpoint could not be kept outside the ledger, or read there."""
 
 
 class JudgeError(HarnessError):

@@ -8,6 +8,9 @@ outputs) may be any JSON; they are carried as JSON *text* in fields of kind ``js
 
 Acknowledgement: a ``durable`` event is on disk before anything happens in the world because of it; a ``buffered``
 one goes with the next commit. Older versions are upcast when read, never rewritten.
+
+Retention: events of the class ``content`` carry what users, agents, tools and datasets wrote; those of the class
+``record`` say what was decided, by what rule and with what result. The two may be kept for different times.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ FORMAT_VERSION = 1
 MAX_INTEGER = 2**53 - 1
 
 Acknowledgement = Literal["durable", "buffered"]
+Retention = Literal["content", "record"]
 
 
 class Event(NamedTuple):
@@ -58,6 +62,7 @@ class EventType:
     acknowledgement: Acknowledgement
     fields: Mapping[str, str]
     version: int = 1
+    retention: Retention = "record"
     required: frozenset[str] = field(init=False)
     kinds: Mapping[str, str] = field(init=False)
     exact: Mapping[str, type] = field(init=False)
@@ -70,8 +75,23 @@ class EventType:
         object.__setattr__(self, "exact", {name: _PYTHON[kind] for name, kind in kinds.items()})
 
 
+#: Types that carry what users, agents, tools and datasets wrote. A plugin's events are content too.
+_CONTENT = frozenset(
+    {
+        "action.finished",
+        "action.requested",
+        "agent.reasoning",
+        "case.started",
+        "case.turn",
+        "fact.observed",
+    }
+)
+_VERSIONS = {"run.suite": 2}
+
+
 def _type(name: str, acknowledgement: Acknowledgement, meaning: str, /, **fields: str) -> EventType:
-    return EventType(name, meaning, acknowledgement, fields)
+    retention: Retention = "content" if name in _CONTENT else "record"
+    return EventType(name, meaning, acknowledgement, fields, _VERSIONS.get(name, 1), retention)
 
 
 _ROWS = (
@@ -121,6 +141,7 @@ _ROWS = (
         base="text?",
         unsafe="bool",
         tags="list",
+        retention="text",
     ),
     _type(
         "run.finished",
@@ -301,9 +322,57 @@ _ROWS = (
         counts="map",
         partial="bool",
     ),
+    # The ledger itself
+    _type(
+        "checkpoint.signed",
+        "buffered",
+        "A checkpoint over the first `size` events of this stream was signed; `published` says where it went.",
+        size="int",
+        root="text",
+        key="text",
+        published="list",
+    ),
+    _type(
+        "custody.opened",
+        "durable",
+        "Somebody opened a stream of custody on a run; its first event. `previous` holds the heads found.",
+        run="text",
+        agentcheck="text",
+        command="list",
+        by="text",
+        previous="list",
+    ),
+    _type("custody.closed", "durable", "The stream of custody ends in good order.", status="text"),
+    _type(
+        "hold.placed",
+        "durable",
+        "A legal hold: nothing of the run is withheld until it is released.",
+        hold="text",
+        reason="text",
+        by="text",
+    ),
+    _type("hold.released", "durable", "A legal hold ends.", hold="text", reason="text", by="text"),
+    _type(
+        "events.withheld",
+        "durable",
+        "The tombstone: the payloads of these events are taken away, their leaf hashes stay. Written before they go.",
+        stream="text",
+        ranges="list",
+        count="int",
+        purpose="text",
+        retention="text",
+        reason="text",
+        by="text",
+    ),
 )
 
 TABLE: Mapping[str, EventType] = {row.name: row for row in _ROWS}
+
+
+def retention(name: str) -> Retention:
+    """The retention class of a type; plugin events (``x.<plugin>.*``) are content."""
+    row = TABLE.get(name)
+    return row.retention if row else "content"
 
 
 def acknowledgement(name: str) -> Acknowledgement:

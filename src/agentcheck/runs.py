@@ -277,6 +277,7 @@ def record_suite(ledger: Ledger, plan: Plan, *, selected: int, deselected: int) 
             "base": suite.base,
             "unsafe": suite.unsafe,
             "tags": list(spec.suite.tags),
+            "retention": spec.suite.retention,
         },
     )
 

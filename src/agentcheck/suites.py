@@ -54,6 +54,7 @@ class SuiteTable(_Table):
     trials: int = Field(1, ge=1, le=1000, description="Repeated runs of each case; all must pass.")
     time_limit: float = Field(30.0, gt=0, le=86400, description="Seconds for one trial.")
     tags: tuple[Name, ...] = ()
+    retention: Name = Field("standard", description="A class of [tool.agentcheck.retention] in pyproject.toml.")
     skip_unless: str | None = Field(None, description="A path; where it is absent every case is skipped, and says so.")
 
 

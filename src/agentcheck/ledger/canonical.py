@@ -1,9 +1,10 @@
 """Canonical bytes of an event, and JSON text for values that come from outside.
 
-An event's bytes are the JSON object ``{"body", "seq", "session", "stream", "time", "type", "v"}`` in UTF-8: keys
-sorted by code point at every level, no white space, and only the escapes that JSON requires. The body holds no
+An event's bytes are the JSON object ``{"body", "salt", "seq", "session", "stream", "time", "type", "v"}`` in UTF-8:
+keys sorted by code point at every level, no white space, and only the escapes that JSON requires. The body holds no
 floats and no integer of 2**53 or more, its keys are ASCII (`agentcheck.events.check`); on that subset the standard
-library, orjson and RFC 8785 (JCS) give the same bytes. ``v`` is the version of the event's type.
+library, orjson and RFC 8785 (JCS) give the same bytes. ``v`` is the version of the event's type; ``salt`` is 32
+hexadecimal digits drawn for this event, so that nobody can guess the event from its leaf hash.
 """
 
 from __future__ import annotations
@@ -25,14 +26,32 @@ _SORTED = orjson.OPT_SORT_KEYS
 _ADVICE = "give objects, arrays, text, numbers, booleans or null"
 
 
-def encode(type: str, body: Mapping[str, Any], session: str, time: int, seq: int, stream: str, version: int) -> bytes:  # noqa: A002
+def encode(
+    type: str,  # noqa: A002
+    body: Mapping[str, Any],
+    session: str,
+    time: int,
+    seq: int,
+    stream: str,
+    version: int,
+    salt: str,
+) -> bytes:
     """Canonical bytes of an event whose body `agentcheck.events.check` has passed.
 
     Raises:
         TypeError: a text holds a lone surrogate; see `repair`.
     """
     return orjson.dumps(
-        {"body": body, "seq": seq, "session": session, "stream": stream, "time": time, "type": type, "v": version},
+        {
+            "body": body,
+            "salt": salt,
+            "seq": seq,
+            "session": session,
+            "stream": stream,
+            "time": time,
+            "type": type,
+            "v": version,
+        },
         option=_SORTED,
     )
 

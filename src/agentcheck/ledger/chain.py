@@ -4,6 +4,10 @@
 the same leaves. ``chain_n = SHA256(0x02 || chain_{n-1} || leaf_n)``; the prefix 0x02 keeps chain values apart from
 leaves (0x00) and from the inner nodes of a tree (0x01). The stream's name is in the first value, so the rows of one
 stream cannot be passed off as those of another.
+
+A *withheld* event is one whose payload was taken away (purged, or left out of a copy): ``0x00 || leaf`` is stored in
+its place, so chain and tree still hold. An event's bytes begin with ``{``, so the two cannot be mistaken. Each event
+holds 128 random bits (its ``salt``), so what is withheld cannot be guessed from its leaf.
 """
 
 from __future__ import annotations
@@ -20,9 +24,17 @@ def genesis(stream: str) -> bytes:
     return sha256(GENESIS_PREFIX + stream.encode()).digest()
 
 
+WITHHELD = 0
+
+
 def leaf(payload: bytes) -> bytes:
-    """The leaf hash of an event's canonical bytes."""
-    return sha256(b"\x00" + payload).digest()
+    """The leaf hash of a stored payload: of an event's canonical bytes, or the one that a withheld event left."""
+    return payload[1:] if payload[0] == WITHHELD else sha256(b"\x00" + payload).digest()
+
+
+def withheld(payload: bytes) -> bytes:
+    """What is stored in place of a payload that is taken away; the same for one that is withheld already."""
+    return payload if payload[0] == WITHHELD else b"\x00" + leaf(payload)
 
 
 def step(previous: bytes, payload: bytes) -> bytes:

@@ -43,6 +43,8 @@ LINGER = 0.05
 _WAKE_ROWS = 512
 _MOST_ROWS = 50_000
 _MOST_BYTES = 64 << 20
+#: Bytes of randomness that are drawn at once; an event takes 16.
+_SALTS = 16 * 1024
 
 
 _VERSIONS = {name: row.version for name, row in TABLE.items()}
@@ -91,6 +93,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._stored = threading.Condition(self._lock)  # after each commit, and on failure
         self._seq = 0
+        self._salts, self._salted = "", 0
         self._chain = genesis(stream)
         self._rows: list[Row] = []
         self._bytes = 0
@@ -136,11 +139,16 @@ class Ledger:
             if self._closing:
                 raise LedgerError(f"stream {self.stream!r} is closed", advice="record before close()")
             seq = self._seq + 1
+            at = self._salted
+            if at == len(self._salts):
+                self._salts, at = os.urandom(_SALTS).hex(), 0
+            self._salted = at + 32
+            salt = self._salts[at : at + 32]
             try:
-                payload = encode(type, body, session, time, seq, self.stream, version)
+                payload = encode(type, body, session, time, seq, self.stream, version, salt)
             except TypeError:
                 body, session = repair(body), repair(session)
-                payload = encode(type, body, session, time, seq, self.stream, version)
+                payload = encode(type, body, session, time, seq, self.stream, version, salt)
             self._chain = chain = step(self._chain, payload)
             self._seq = seq
             rows = self._rows

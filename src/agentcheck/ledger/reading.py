@@ -13,8 +13,10 @@ from agentcheck.contracts import Row, Store
 from agentcheck.errors import LedgerError
 from agentcheck.events import TABLE, Event
 
-#: ``(type, version)`` -> the body of that version as the next version has it. There is one version of each so far.
-UPCASTS: Mapping[tuple[str, int], Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {}
+#: ``(type, version)`` -> the body of that version as the next version has it.
+UPCASTS: Mapping[tuple[str, int], Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+    ("run.suite", 1): lambda body: {**body, "retention": "standard"},
+}
 
 _FIELDS = (("body", dict), ("seq", int), ("session", str), ("stream", str), ("time", int), ("type", str), ("v", int))
 _KINDS = tuple(kind for _, kind in _FIELDS)
@@ -24,13 +26,15 @@ _fields = itemgetter(*(name for name, _ in _FIELDS))
 
 
 def read_events(store: Store, stream: str, start: int = 1) -> Iterator[Event]:
-    """The events of a stream from ``start``, in order, decoded. The chain is not checked; that is `verify`'s work.
+    """The events of a stream from ``start``, in order, decoded; withheld ones are passed over.
+
+    The chain is not checked; that is `verify`'s work.
 
     Raises:
         LedgerError: a row that is no event, or that a newer agentcheck wrote; ``where`` is ``stream:seq``.
         StoreError: the store cannot be read.
     """
-    return map(decode, store.read(stream, start))
+    return map(decode, (row for row in store.read(stream, start) if row[2][:1] != b"\x00"))
 
 
 def decode(row: Row) -> Event:
