@@ -47,6 +47,7 @@ FLOORS = (
     ("session",),
     ("transcript", "verdicts", "base"),
     ("plugins", "suites", "settings", *ROOMS),
+    ("retention",),
     ("hookspecs",),
     ("contracts",),
     ("events",),

@@ -7,7 +7,7 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -26,6 +26,7 @@ from agentcheck.metrics import function
 from agentcheck.metrics.expectations import without_expectation
 from agentcheck.plugins import Registry
 from agentcheck.records import Case, ToolSpec
+from agentcheck.retention import STANDARD
 from agentcheck.suites import MetricTable, Suite, UseTable, unbounded
 
 #: Formats by suffix; ``.gz`` is looked through.
@@ -99,8 +100,17 @@ class Plan:
         return {measure.name: measure.direction for measure in self.measures}
 
 
-def prepare(suite: Suite, registry: Registry, cases: Sequence[Case] | None = None, *, has_agent: bool = True) -> Plan:
+def prepare(
+    suite: Suite,
+    registry: Registry,
+    cases: Sequence[Case] | None = None,
+    *,
+    has_agent: bool = True,
+    retention: Collection[str] = (),
+) -> Plan:
     """Resolve a suite's names and read its cases, unless they are given. A Python test is its own agent.
+
+    ``retention`` names the classes that the settings define.
 
     Raises:
         SuiteError, DatasetError, PolicyError, PluginError: with the place.
@@ -137,6 +147,8 @@ def prepare(suite: Suite, registry: Registry, cases: Sequence[Case] | None = Non
     with mistakes.at("governance", "votes"):
         tables = (vote.model_dump(exclude_none=True) for vote in spec.governance.votes)
         voters = ScriptedVoters.parse(tables, where=where)
+    with mistakes.at("suite", "retention"):
+        _refuse_undefined(spec.suite.retention, retention)
     with mistakes.at("world"):
         mistakes.found += _misspelt_tools(suite, policy, made["world"], loaded.cases)
     if len(measures) == len(spec.metrics):
@@ -192,6 +204,18 @@ class _Mistakes:
             raise self.found[0]
         if self.found:
             raise SuiteError("\n".join(map(str, self.found)))
+
+
+def _refuse_undefined(name: str, defined: Collection[str]) -> None:
+    """A class that is misspelt would keep what should go; ``standard`` needs no table."""
+    known = sorted({STANDARD, *defined})
+    if name not in known:
+        near = get_close_matches(name, known, 1)
+        raise SuiteError(
+            f"no retention class is called {name!r}",
+            advice=(f"did you mean {near[0]!r}? " if near else "")
+            + f"known: {', '.join(known)}; [tool.agentcheck.retention.{name}] in pyproject.toml defines it",
+        )
 
 
 def _refuse_unmeasured(name: str, measured: Sequence[str]) -> None:

@@ -72,7 +72,7 @@ def listing(paths: tuple[str, ...], kind: str | None) -> str:
 
 
 def _suite(file: Path, registry: plugins.Registry) -> Iterator[str]:
-    plan = prepare(load_suite(file), registry)
+    plan = prepare(load_suite(file), registry, retention=read_settings(Path.cwd()).retention)
     suite, spec = plan.suite, plan.suite.spec
     reason = f", skipped: {suite.skip_reason}" if suite.skip_reason else ""
     shown = os.path.relpath(file) if Path.cwd() in file.absolute().parents else file

@@ -28,7 +28,7 @@ from agentcheck.transcript import fold
 _T = TypeVar("_T")
 _GOVERNANCE = ("policy", "levels", "forbidden", "unknown_tools", "limits", "breaker", "votes", "needed")
 _TABLES = ("world", "model")
-_OTHERS = ("dataset", "prompt", "principal", "state")
+_OTHERS = ("dataset", "prompt", "principal", "state", "retention")
 
 
 class Governed:
@@ -166,6 +166,8 @@ def _plan(run: SuiteRun, request: pytest.FixtureRequest, options: Mapping[str, A
         "agent": {"use": f"{request.module.__name__}:{function}"},
         "governance": {key: options[key] for key in _GOVERNANCE if key in options},
     }
+    if "retention" in options:
+        table["suite"]["retention"] = options["retention"]
     for key in _TABLES:
         if key in options:
             value = options[key]
@@ -180,7 +182,7 @@ def _plan(run: SuiteRun, request: pytest.FixtureRequest, options: Mapping[str, A
             advice="@pytest.mark.agentcheck(policy='policies/x.policy.toml', world='none')",
         ) from None
     suite = Suite(Path(node.path), spec.suite.name or "", "", spec)
-    plan = prepare(suite, run.registry, (), has_agent=False)
+    plan = prepare(suite, run.registry, (), has_agent=False, retention=run.settings.retention)
     run.plans[suite.name] = plan
     selected = sum(
         getattr(item, "originalname", None) == function and item.path == node.path for item in request.session.items

@@ -1,14 +1,17 @@
-"""``[tool.agentcheck]`` of ``pyproject.toml``: where suites are, where runs are written, how many cases run at once."""
+"""``[tool.agentcheck]`` of ``pyproject.toml``: where suites are, where runs are written, how long they are kept."""
 
 from __future__ import annotations
 
+import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from agentcheck.errors import UserError
+from agentcheck.retention import RetentionClass
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,6 +27,7 @@ class Settings:
     suites: tuple[str, ...] = ("suites",)
     reports: str = "reports"
     concurrency: int = 32
+    retention: Mapping[str, RetentionClass] = field(default_factory=dict)
 
     @property
     def reports_path(self) -> Path:
@@ -41,7 +45,11 @@ _TYPES: dict[str, tuple[type, str]] = {
     "suites": (list, "a list of paths"),
     "reports": (str, "a path"),
     "concurrency": (int, "a number of at least 1"),
+    "retention": (dict, "tables: [tool.agentcheck.retention.<class>]"),
 }
+#: A century: a date further off than any rule asks for is a slip of the keyboard.
+_MOST_DAYS = 36_525
+_CLASS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 
 
 def read_settings(start: Path, default: Path | None = None) -> Settings:
@@ -76,4 +84,32 @@ def _read(file: Path, folder: Path) -> Settings:
             raise UserError(f"[tool.agentcheck] {key} must be {what}", where=str(file))
     if "suites" in table:
         table = {**table, "suites": tuple(map(str, table["suites"]))}
+    if "retention" in table:
+        table = {**table, "retention": {name: _class(name, row, file) for name, row in table["retention"].items()}}
     return Settings(folder, **table)
+
+
+def _class(name: str, row: Any, file: Path) -> RetentionClass:
+    """A class of retention. What it does not say is kept for ever, so records can never go before content."""
+    place, where = f"[tool.agentcheck.retention.{name}]", str(file)
+    if not _CLASS.fullmatch(name):
+        raise UserError(f"{place}: a class is named with letters, digits and . _ -", where=where)
+    if not isinstance(row, dict):
+        raise UserError(f"{place} must be a table", where=where, advice="content_days = 180, record_days = 2190")
+    known = ("content_days", "record_days")
+    for key, days in row.items():
+        if key not in known:
+            near = get_close_matches(key, known, 1)
+            advice = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise UserError(f"unknown key {key!r} in {place}", where=where, advice=advice)
+        if type(days) is not int or not 0 <= days <= _MOST_DAYS:
+            raise UserError(f"{place} {key} must be a whole number of days from 0 to {_MOST_DAYS}", where=where)
+    content, record = row.get("content_days"), row.get("record_days")
+    if record is not None and (content is None or record < content):
+        found = "no content_days, so content is kept for ever" if content is None else f"content_days = {content}"
+        raise UserError(
+            f"{place}: record_days = {record} with {found}",
+            where=where,
+            advice="a record is kept at least as long as the content that it decided on",
+        )
+    return RetentionClass(name, content, record)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import cli
+from agentcheck.runs import RunFolder
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "pytest.md"
 
@@ -175,3 +176,17 @@ def test_pytest_without_suites_is_left_alone(tmp_path: Path) -> None:
     assert done.code == 0, done.text
     assert "agentcheck" not in done.out
     assert not (tmp_path / "reports").exists()
+
+
+def test_a_marker_names_the_retention_class_of_its_suite(tmp_path: Path) -> None:
+    """A Python test's events are kept as its class says; one that pyproject.toml does not define is refused."""
+    (tmp_path / "pyproject.toml").write_text("[tool.agentcheck.retention.patient]\ncontent_days = 1\n")
+    marker = "@pytest.mark.agentcheck(policy='UnsafeAllowAll', retention='{}')"
+    text = f"import pytest\n{marker}\ndef test_it(governed):\n    pass\n"
+    (tmp_path / "test_it.py").write_text(text.format("patient"))
+    done = cli.pytest_(tmp_path, "test_it.py")
+    assert done.code == 0, done.text
+    suites = [event.body for event in RunFolder(cli.last_run(tmp_path)).events() if event.type == "run.suite"]
+    assert [suite["retention"] for suite in suites] == ["patient"]
+    (tmp_path / "test_it.py").write_text(text.format("trade"))
+    assert "no retention class is called 'trade'" in cli.pytest_(tmp_path, "test_it.py").text

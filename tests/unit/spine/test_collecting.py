@@ -244,3 +244,17 @@ def test_idle_recordings_are_counted(tmp_path: Path) -> None:
 def test_every_metric_that_reads_expectations_exists() -> None:
     """The table of what is read names registered metrics only."""
     assert set(READS) <= set(plugins.load(entry_points=False).names("metrics"))
+
+
+def test_a_retention_class_that_nobody_defines_is_told_with_its_line(tmp_path: Path) -> None:
+    """A misspelt class is a mistake of the suite; `standard` and what the settings define are not."""
+    text = f'[suite]\nretention = "patiemt"\n{SUITE}'
+    (tmp_path / "rows.jsonl").write_text(json.dumps(ROW) + "\n")
+    (tmp_path / "s.toml").write_text(text)
+    suite, registry = load_suite(tmp_path / "s.toml"), plugins.load(entry_points=False)
+    with pytest.raises(UserError) as raised:
+        prepare(suite, registry, retention=["patient", "trade"])
+    assert f"{tmp_path / 's.toml'}:2: no retention class is called 'patiemt'" in str(raised.value)
+    assert "did you mean 'patient'? known: patient, standard, trade" in str(raised.value)
+    assert prepare(suite, registry, retention=["patiemt"]).suite.spec.suite.retention == "patiemt"
+    assert plan(tmp_path).suite.spec.suite.retention == "standard"

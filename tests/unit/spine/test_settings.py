@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agentcheck.errors import UserError
+from agentcheck.retention import RetentionClass
 from agentcheck.settings import read_settings
 
 
@@ -31,6 +32,22 @@ def test_without_a_table_the_defaults_hold(tmp_path: Path) -> None:
     assert read_settings(write(tmp_path, "[project]\nname = 'x'\n")).suites == ("suites",)
 
 
+def test_retention_classes_are_read_and_what_they_leave_out_is_kept(tmp_path: Path) -> None:
+    """Each table is a class; a number that is missing means for ever, and nothing is a day."""
+    settings = read_settings(
+        write(
+            tmp_path,
+            "[tool.agentcheck.retention.patient]\ncontent_days = 180\nrecord_days = 2190\n"
+            "[tool.agentcheck.retention.standard]\ncontent_days = 0\n",
+        )
+    )
+    assert settings.retention == {
+        "patient": RetentionClass("patient", 180, 2190),
+        "standard": RetentionClass("standard", 0, None),
+    }
+    assert read_settings(write(tmp_path, "")).retention == {}
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -38,6 +55,17 @@ def test_without_a_table_the_defaults_hold(tmp_path: Path) -> None:
         ("[tool.agentcheck]\nconcurrency = 0\n", "concurrency must be a number of at least 1"),
         ("[tool.agentcheck]\nconcurrency = true\n", "concurrency must be"),
         ("[tool.agentcheck]\nsuites = 'x'\n", "suites must be a list of paths"),
+        ("[tool.agentcheck]\nretention = 3\n", "retention must be tables"),
+        ("[tool.agentcheck.retention]\npatient = 3\n", r"retention.patient\] must be a table"),
+        ("[tool.agentcheck.retention.'a b']\n", "a class is named with letters"),
+        ("[tool.agentcheck.retention.p]\ncontent_day = 3\n", "unknown key 'content_day'"),
+        ("[tool.agentcheck.retention.p]\ncontent_days = '3'\n", "content_days must be a whole number of days"),
+        ("[tool.agentcheck.retention.p]\ncontent_days = true\n", "content_days must be a whole number"),
+        ("[tool.agentcheck.retention.p]\ncontent_days = 1.5\n", "content_days must be a whole number"),
+        ("[tool.agentcheck.retention.p]\ncontent_days = -1\n", "content_days must be a whole number"),
+        ("[tool.agentcheck.retention.p]\ncontent_days = 36526\n", "content_days must be a whole number"),
+        ("[tool.agentcheck.retention.p]\ncontent_days = 3\nrecord_days = 2\n", "record_days = 2 with content_days = 3"),
+        ("[tool.agentcheck.retention.p]\nrecord_days = 2\n", "content is kept for ever"),
         ("[tool", "not valid TOML"),
         ("x = " + "[" * 5000 + "]" * 5000, "not valid TOML"),
         ("x = " + "9" * 5000, "not valid TOML"),
