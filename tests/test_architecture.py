@@ -46,6 +46,7 @@ FLOORS = (
     ("collection",),
     ("session",),
     ("transcript", "verdicts", "base"),
+    ("stores",),
     ("plugins", "suites", "settings", *ROOMS),
     ("retention",),
     ("hookspecs",),
@@ -60,7 +61,7 @@ PACKAGE = "__init__"
 FORBIDDEN_NAMES = {"utils", "common", "core", "helpers", "managers", "services", "models", "types"}
 #: Third-party modules of the core, and the only places that may import the particular ones.
 CORE = {"pytest", "_pytest", "pluggy", "pydantic", "click", "rich", "yaml", "orjson", "httpx", "tomli", "packaging"}
-ONLY_IN = {"jinja2": ("reporting",), "pandas": ("reporting",), "xdist": ("pytest_plugin",)}
+ONLY_IN = {"jinja2": ("reporting",), "pandas": ("reporting",), "xdist": ("pytest_plugin",), "cryptography": ("ledger",)}
 #: Plain dataclasses and names only; pydantic validates at the borders, never here.
 PLAIN = {"__init__", "records", "events", "errors", "contracts", "hookspecs", "plugins"}
 #: What would bring a clock, randomness or the outside world into a decision.
