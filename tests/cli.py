@@ -33,12 +33,12 @@ def environment(folder: Path) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(folder), "COLUMNS": "120", "NO_COLOR": "1", "PYTHONWARNINGS": "default"}
 
 
-def call(folder: Path, *command: str, timeout: float = 120) -> Done:
-    """Run a command of this interpreter, such as ``-m agentcheck run``."""
+def call(folder: Path, *command: str, timeout: float = 120, **variables: str) -> Done:
+    """Run a command of this interpreter, such as ``-m agentcheck run``, with further variables of its environment."""
     done = subprocess.run(
         [sys.executable, *command],
         cwd=folder,
-        env=environment(folder),
+        env={**environment(folder), **variables},
         capture_output=True,
         timeout=timeout,
         check=False,
@@ -46,9 +46,9 @@ def call(folder: Path, *command: str, timeout: float = 120) -> Done:
     return Done(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
 
 
-def agentcheck(folder: Path, *arguments: str) -> Done:
+def agentcheck(folder: Path, *arguments: str, **variables: str) -> Done:
     """Run agentcheck."""
-    return call(folder, "-m", "agentcheck", *arguments)
+    return call(folder, "-m", "agentcheck", *arguments, **variables)
 
 
 def pytest_(folder: Path, *arguments: str) -> Done:

@@ -57,6 +57,11 @@ def agentcheck_reporters() -> Mapping[str, Any]:
     """Files written after a run: name -> `contracts.Reporter`."""
 
 
+@hookspec
+def agentcheck_stores() -> Mapping[str, Any]:
+    """Where the events of a run are kept: scheme of ``AGENTCHECK_STORE`` -> `contracts.RunStoreFactory`."""
+
+
 #: Hook name without its prefix -> what one entry of it is called in messages and in ``agentcheck list``.
 KINDS: Mapping[str, str] = {
     "agents": "agent",
@@ -67,4 +72,5 @@ KINDS: Mapping[str, str] = {
     "controls": "control",
     "datasets": "dataset format",
     "reporters": "reporter",
+    "stores": "store",
 }

@@ -26,6 +26,7 @@ BUILTINS = (
     "agentcheck.metrics.builtin",
     "agentcheck.datasets.builtin",
     "agentcheck.reporting.builtin",
+    "agentcheck.storage.builtin",
 )
 
 

@@ -6,6 +6,7 @@ A suite file is a collector and a case an item; the code for both is imported wh
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,11 @@ def pytest_configure(config: pytest.Config) -> None:
         from agentcheck.pytest_suites import of
 
         of(config)
+    if os.environ.get("AGENTCHECK_STORE") and config.getoption("--agentcheck-command"):
+        # So is a store that does not answer; plain pytest, which may meet no suite, asks it when something is recorded.
+        from agentcheck.pytest_suites import reach_store
+
+        reach_store(config)
 
 
 def is_suite(path: Path, config: pytest.Config) -> bool:

@@ -62,14 +62,28 @@ def of(config: pytest.Config) -> SuiteRun:
     """The run of this pytest session; made, and registered as a plugin, at the first call."""
     found = config.pluginmanager.get_plugin(_NAME)
     if found is None:
-        try:
+        with _ending():
             found = SuiteRun(config)
-        except UserError as error:
-            raise pytest.UsageError(visible(str(error))) from None
-        except AgentcheckError as error:
-            pytest.exit(visible(f"agentcheck: {error}"), returncode=int(error.exit_code))
         config.pluginmanager.register(found, _NAME)
     return found
+
+
+def reach_store(config: pytest.Config) -> None:
+    """End the session before anything is collected where the store of the run does not answer."""
+    if not config.option.collectonly and not hasattr(config, "workerinput"):
+        with _ending():
+            of(config).folder.reach()
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[None]:
+    """What stops a run before it begins ends the session with its own exit code, and without a traceback."""
+    try:
+        yield
+    except UserError as error:
+        raise pytest.UsageError(visible(str(error))) from None
+    except AgentcheckError as error:
+        pytest.exit(visible(f"agentcheck: {error}"), returncode=int(error.exit_code))
 
 
 class SuiteCollector(pytest.File):
@@ -238,7 +252,7 @@ class SuiteRun:
                     f"two suites are called {suite.name!r}: {taken.suite.file} and {suite.file}",
                     advice="give one of them another suite.name",
                 )
-            plan = prepare(suite, self.registry)
+            plan = prepare(suite, self.registry, retention=self.settings.retention)
             self._refuse_changed(plan)
         except UserError:
             self.user_errors += 1

@@ -1,7 +1,8 @@
 """A run on disk: its folder, its streams, how it is opened, recorded, found again and resumed.
 
 A run lives in ``reports/<run-id>/``. Each process that runs cases writes its own stream (``main``, ``gw0`` ... and
-``main-r1`` after a resume), in a ledger file of its own, so that no two writers share a lock.
+``main-r1`` after a resume). The streams are SQLite files of the folder, or live where ``AGENTCHECK_STORE`` says; the
+folder then remembers where, without the password (`STORE_FILE`).
 """
 
 from __future__ import annotations
@@ -15,24 +16,27 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from agentcheck import __version__
+from agentcheck import __version__, stores
 from agentcheck.collection import Plan
-from agentcheck.contracts import Store
+from agentcheck.contracts import RunStore, Store
 from agentcheck.engine import microseconds
 from agentcheck.errors import StoreError, UserError
 from agentcheck.events import Event
 from agentcheck.ledger.ledger import Ledger
 from agentcheck.ledger.reading import read_events
 from agentcheck.ledger.redaction import Redactor
-from agentcheck.storage.lock import WriterLock
-from agentcheck.storage.sqlite import SqliteStore
+from agentcheck.storage.address import Address, read_address
+from agentcheck.storage.sqlite_run import SqliteRun
 from agentcheck.verdicts import format_number
 
 KEY_FILE = "redaction.key"
 LOST_FILE = "workers.lost"
+#: The address of the run's store, without a password; not there where the streams are files of the folder.
+STORE_FILE = "store.url"
 _RUN_ID = re.compile(r"^\d{8}-\d{6}-[0-9a-f]{4}$")
 
 
@@ -57,7 +61,7 @@ class RunFolder:
             UserError: no such run, or several.
         """
         direct = Path(name)
-        if direct.is_dir() and any(direct.glob("ledger*.db")):
+        if direct.is_dir() and (any(direct.glob("ledger*.db")) or (direct / STORE_FILE).is_file()):
             return cls(direct)
         known = [folder.id for folder in cls.all(reports)]
         found = known[-1:] if name == "last" else [each for each in known if each.startswith(name)]
@@ -76,23 +80,77 @@ class RunFolder:
         return [cls(path) for path in sorted(reports.iterdir()) if _RUN_ID.match(path.name) and path.is_dir()]
 
     def create(self) -> None:
-        """Make the folder and the redaction key that all processes of the run share.
+        """Make the folder, the address of the store and the redaction key that all processes of the run share.
 
         Raises:
-            StoreError: the folder cannot be written.
+            UserError: ``AGENTCHECK_STORE`` names no store.
+            StoreError: the folder cannot be written, or the store does not answer.
         """
+        self.reach()
+        address = self.address
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            draft = self.path / f"{KEY_FILE}.{os.getpid()}"
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(32))
-            # A link appears whole or not at all, and the first one wins: workers start at the same time.
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, self.path / KEY_FILE)
-            draft.unlink()
+            # Before the key: a folder with a key and without an address keeps its streams itself.
+            if address is not None:
+                self._place(STORE_FILE, f"{address.without_password()}\n".encode())
+            self._place(KEY_FILE, secrets.token_bytes(32))
         except OSError as error:
             raise StoreError(f"cannot write the run's folder: {error.strerror}", where=str(self.path)) from error
+
+    def _place(self, name: str, content: bytes) -> None:
+        """Write a file that appears whole or not at all; the first one wins: workers start at the same time."""
+        draft = self.path / f"{name}.{os.getpid()}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, self.path / name)
+        draft.unlink()
+
+    @property
+    def address(self) -> Address | None:
+        """Where the streams live, with the password where one is known; None where they are files of the folder.
+
+        A run that was made keeps to what its folder says. The variable then gives the login, where it names the same
+        server and database; otherwise the store finds a password itself, or needs none.
+
+        Raises:
+            UserError: the address cannot be read.
+        """
+        file = self.path / STORE_FILE
+        try:
+            kept = read_address(file.read_text("utf-8").strip(), where=str(file))
+        except FileNotFoundError:
+            made = (self.path / KEY_FILE).exists() or any(self.path.glob("ledger*.db"))
+            return None if made else stores.wanted()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoreError(f"cannot read where the run is stored: {error}", where=str(file)) from error
+        with contextlib.suppress(UserError):  # whatever is wrong with it, it does not name this run's store
+            wanted = stores.wanted()
+            if wanted is not None and wanted.names_same_place(kept):
+                return wanted
+        return kept
+
+    @cached_property
+    def store(self) -> RunStore:
+        """Where the streams of the run live; nothing is opened yet.
+
+        Raises:
+            UserError: no store has the scheme of the address, or what it needs is not installed.
+        """
+        address = self.address
+        if address is None:
+            return SqliteRun("", self.id, self.path)
+        return stores.factory(address)(str(address), self.id, self.path)
+
+    def reach(self) -> None:
+        """Make sure that the store answers, before anything runs; the default needs no asking.
+
+        Raises:
+            UserError, StoreError: it does not.
+        """
+        if self.address is not None:
+            self.store.streams()
 
     @property
     def scratch(self) -> Path:
@@ -136,26 +194,19 @@ class RunFolder:
         Raises:
             UserError: a stream has a writer.
         """
-        for stream in self.streams():
-            file = self.ledger_file(stream)
-            if file.with_name(f"{file.name}.lock").exists():
-                try:
-                    WriterLock(file).release()
-                except StoreError as error:
-                    raise UserError(
-                        f"the run {self.id} is still going on: {error.what}",
-                        where=error.where,
-                        advice="wait for it to end, or stop it",
-                    ) from error
-
-    def ledger_file(self, stream: str) -> Path:
-        """The ledger file of a stream."""
-        return self.path / ("ledger.db" if stream == "main" else f"ledger-{stream}.db")
+        writer = self.store.writer()
+        if writer:
+            raise UserError(
+                f"the run {self.id} is still going on: {writer} writes this ledger already",
+                where=str(self.path),
+                advice="wait for it to end, or stop it",
+            )
 
     def streams(self) -> list[str]:
-        """Streams on disk, those of the main process first."""
-        names = [path.stem.removeprefix("ledger").removeprefix("-") or "main" for path in self.path.glob("ledger*.db")]
-        return sorted(names, key=lambda name: (not name.startswith("main"), len(name), name))
+        """Streams of the run, those of the main process first."""
+        if not self.path.is_dir():
+            return []  # nothing was recorded, and no store needs to be asked
+        return sorted(self.store.streams(), key=lambda name: (not name.startswith("main"), len(name), name))
 
     def next_stream(self, worker: str) -> str:
         """The name of the stream this process will write: a resumed run never touches an old one."""
@@ -170,7 +221,7 @@ class RunFolder:
     @contextmanager
     def writing(self, stream: str) -> Iterator[Ledger]:
         """Open a stream for writing; both ledger and store are closed at the end, whatever happens."""
-        store = SqliteStore(self.ledger_file(stream))
+        store = self.store.writing(stream)
         try:
             with Ledger(store, stream, redact=self.redactor(), clock=microseconds) as ledger:
                 yield ledger
@@ -180,7 +231,7 @@ class RunFolder:
     @contextmanager
     def reading(self, stream: str) -> Iterator[Store]:
         """A stream's store, opened for reading only."""
-        store = SqliteStore(self.ledger_file(stream), read_only=True)
+        store = self.store.reading(stream)
         try:
             yield store
         finally:
@@ -193,7 +244,7 @@ class RunFolder:
                 yield from read_events(store, stream)
 
     def heads(self, *, without: str = "") -> list[dict[str, Any]]:
-        """Size and chain value of every stream on disk but one."""
+        """Size and chain value of every stream but one."""
         found = []
         for stream in self.streams():
             if stream != without:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from packaging.requirements import Requirement
 
@@ -52,12 +52,13 @@ def main(reports: Path | None = None) -> tuple[str, int]:
     Raises:
         UserError: ``[tool.agentcheck]`` cannot be read.
     """
-    from agentcheck import plugins
+    from agentcheck import plugins, stores
     from agentcheck.settings import read_settings
 
     checks = examine(
         reports=reports or read_settings(Path.cwd()).reports_path,
         load_plugins=lambda: [(entry.plugin, entry.kind, entry.name) for entry in plugins.load().entries()],
+        ask_store=stores.examine,
     )
     return text(checks), 0 if works(checks) else 1
 
@@ -79,6 +80,7 @@ def examine(
     *,
     reports: Path,
     load_plugins: Callable[[], Sequence[tuple[str, str, str]]],
+    ask_store: Callable[[], Sequence[tuple[str, str, str]]],
     kept_out: Collection[str] = SLOW_PYTEST_PLUGINS,
     encoding: str | None = None,
 ) -> list[Check]:
@@ -87,6 +89,8 @@ def examine(
     Args:
         reports: where runs are written; it need not exist.
         load_plugins: loads all plugins and returns what they bring, as (plugin, kind, name); raises `AgentcheckError`.
+        ask_store: looks at the store of new runs and returns what it found, as (``ok``, ``warn`` or ``fail``, what,
+            advice).
         kept_out: pytest plugins that our runs switch off.
         encoding: of the terminal; default: standard output's.
     """
@@ -97,6 +101,7 @@ def examine(
         *_plugins(load_plugins),
         *_pytest_plugins(kept_out),
         _sqlite(),
+        *(Check("store", cast("Status", status), detail, advice) for status, detail, advice in ask_store()),
         _durable_write(reports),
         _disk(reports),
         _git(),

@@ -66,6 +66,32 @@ class WriterLock:
         self._descriptor = -1
 
 
+def writer_of(ledger: Path) -> str:
+    """Who writes a ledger at this moment, as ``"process 4711"``; ``""`` where nobody does.
+
+    Raises:
+        StoreError: the lock's file is there and cannot be opened.
+    """
+    path = ledger.with_name(ledger.name + ".lock")
+    try:
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise StoreError(
+            f"whether the ledger has a writer cannot be told: {error.strerror}",
+            where=str(path),
+            advice="look as the user who made the run; where nobody writes it, remove this file",
+        ) from error
+    try:
+        _lock(descriptor)
+    except OSError:
+        return _holder(descriptor)
+    finally:
+        os.close(descriptor)  # with the lock, where it could be taken
+    return ""
+
+
 def _holder(descriptor: int) -> str:
     try:
         pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() if hasattr(os, "pread") else ""

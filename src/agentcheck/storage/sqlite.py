@@ -89,16 +89,16 @@ class SqliteStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = WriterLock(self.path)
         except OSError as error:
-            raise _refused(error, self.path) from error
+            raise refused(error, self.path) from error
         try:
-            self._connection = self._connect(f"{_uri(self.path)}?mode=rwc")
+            self._connection = self._connect(f"{uri(self.path)}?mode=rwc")
             _prepare(self._connection, self.path)
         except (sqlite3.Error, StoreError) as error:
             with contextlib.suppress(AttributeError):
                 self._connection.close()
             self._lock.release()
-            raise _refused(error, self.path) from error
-        self._read_uri = f"{_uri(self.path)}?mode=ro"
+            raise refused(error, self.path) from error
+        self._read_uri = f"{uri(self.path)}?mode=ro"
         self._checkpoints = _Checkpoints(self.path, self._timeout)
 
     def _open_to_read(self) -> None:
@@ -109,13 +109,13 @@ class SqliteStore:
             self._connection = self._connect(self._read_uri)
             self._blank = not _has_tables(self._connection)
             if not self._blank:
-                _check_is_ledger(self._connection, self.path)
+                check_is_ledger(self._connection, self.path)
         except (sqlite3.Error, OSError, StoreError) as error:
             with contextlib.suppress(AttributeError):
                 self._connection.close()
             if self._copy is not None:
                 self._copy.cleanup()
-            raise _refused(error, self.path) from error
+            raise refused(error, self.path) from error
 
     def _connect(self, uri: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -149,7 +149,7 @@ class SqliteStore:
                 if self._connection.in_transaction:
                     with contextlib.suppress(sqlite3.Error):
                         self._connection.execute("ROLLBACK")
-                raise _refused(error, self.path) from error
+                raise refused(error, self.path) from error
             self._heads.update(heads)
             if self._checkpoints is not None and self._checkpoints.committed():
                 with contextlib.suppress(sqlite3.Error):  # what was committed stays committed
@@ -183,7 +183,7 @@ class SqliteStore:
             try:
                 self._heads[stream] = self._connection.execute(query, (stream,)).fetchone()[0]
             except (sqlite3.Error, UnicodeEncodeError) as error:
-                raise _refused(error, self.path) from error
+                raise refused(error, self.path) from error
         return self._heads[stream]
 
     def read(self, stream: str, start: int = 1) -> Iterator[Row]:
@@ -199,7 +199,7 @@ class SqliteStore:
             with contextlib.closing(self._connect(self._read_uri)) as connection:
                 yield from map(_ROW, connection.execute(query, (stream, start)))
         except sqlite3.Error as error:
-            raise _refused(error, self.path) from error
+            raise refused(error, self.path) from error
 
     def streams(self) -> Sequence[str]:
         """Names of all streams, sorted."""
@@ -225,7 +225,7 @@ class SqliteStore:
             try:
                 return self._connection.execute(query, arguments).fetchall()
             except sqlite3.Error as error:
-                raise _refused(error, self.path) from error
+                raise refused(error, self.path) from error
 
     def close(self) -> None:
         """Copy the log into the database, so that one file holds everything, and give the writer's lock back."""
@@ -303,7 +303,7 @@ class _Checkpoints:
                 self._copied = True
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(f"{_uri(self._path)}?mode=rw", uri=True, timeout=self._timeout, isolation_level=None)
+        return sqlite3.connect(f"{uri(self._path)}?mode=rw", uri=True, timeout=self._timeout, isolation_level=None)
 
     def stop(self) -> None:
         """End the thread; the connection that closes last does the final checkpoint."""
@@ -324,20 +324,20 @@ def readable(path: Path) -> tuple[str, tempfile.TemporaryDirectory[str] | None]:
     log, index, lock = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", ".lock"))
     writable = os.access(path.parent, os.W_OK)
     if _size(log) == 0 and not (writable and lock.exists()):
-        return f"{_uri(path)}?immutable=1", None
+        return f"{uri(path)}?immutable=1", None
     if writable or index.exists():
-        return f"{_uri(path)}?mode=ro", None
+        return f"{uri(path)}?mode=ro", None
     folder = tempfile.TemporaryDirectory(prefix="agentcheck-")
     copy = Path(folder.name) / path.name
     shutil.copyfile(path, copy)
     shutil.copyfile(log, copy.with_name(log.name))
-    return f"{_uri(copy)}?mode=ro", folder
+    return f"{uri(copy)}?mode=ro", folder
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     tables = _has_tables(connection)
     if tables:
-        _check_is_ledger(connection, path)
+        check_is_ledger(connection, path)
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
         raise StoreError(
@@ -362,7 +362,8 @@ def _has_tables(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
 
 
-def _check_is_ledger(connection: sqlite3.Connection, path: Path) -> None:
+def check_is_ledger(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file that is no ledger, or that a newer agentcheck laid out (`StoreError`)."""
     found = connection.execute("SELECT type FROM sqlite_master WHERE name = 'events'").fetchall()
     if found != [("table",)]:
         raise StoreError("this SQLite file holds no ledger", where=str(path), advice="give the .db file of a run")
@@ -380,7 +381,8 @@ def _insert_statement(rows: int) -> str:
     return f"INSERT INTO events VALUES {','.join(['(?,?,?,?)'] * rows)}"  # noqa: S608  (question marks only)
 
 
-def _uri(path: Path) -> str:
+def uri(path: Path) -> str:
+    """A file as SQLite's URI, to which ``?mode=...`` can be added."""
     return f"file:{quote(path.absolute().as_posix())}"
 
 
@@ -405,7 +407,8 @@ _ADVICE = (
 )
 
 
-def _refused(error: Exception, path: Path) -> StoreError:
+def refused(error: Exception, path: Path) -> StoreError:
+    """What SQLite or the operating system says, as an error that tells what to do."""
     if isinstance(error, StoreError):
         return error
     text = str(error)
