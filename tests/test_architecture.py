@@ -37,6 +37,7 @@ FLOORS = (
     ("__main__",),
     ("cli",),
     ("cli_ledger",),
+    ("copies",),
     ("custody", "inventory", "installation", "pytest_plugin"),
     ("pytest_governed",),
     ("pytest_suites",),

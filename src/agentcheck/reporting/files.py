@@ -9,6 +9,9 @@ from pathlib import Path
 
 from agentcheck.errors import HarnessError
 
+#: Every file that our own reporters write into a run's folder; what was purged from the ledger may stand in each.
+NAMES = ("report.html", "report.json", "junit.xml", "findings.sarif", "summary.md")
+
 
 def write(path: Path, content: str | bytes | Iterable[str]) -> Path:
     """Write beside the target and rename over it; makes the folder where it is missing.
