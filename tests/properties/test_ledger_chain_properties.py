@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -127,11 +129,24 @@ def test_any_flipped_byte_is_found(loose: Path, data: st.DataObject) -> None:
 
 @given(st.dictionaries(KEYS, VALUES, max_size=5), INTEGERS, ANY_TEXT)
 @settings(max_examples=200, deadline=None)
-def test_canonical_bytes_are_those_of_the_standard_library(value: dict[str, Any], time: int, session: str) -> None:
-    """orjson and json give the same bytes for everything that an event may hold."""
+def test_canonical_bytes_are_those_of_rfc_8785(value: dict[str, Any], time: int, session: str) -> None:
+    """orjson, json and an implementation of RFC 8785 give the same bytes for everything that an event may hold."""
     check("x.plugin.event", value)
-    ours = encode("x.plugin.event", value, session, time, 1, "main", 1)
-    assert ours == json.dumps(json.loads(ours), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    ours = encode("x.plugin.event", value, session, time, 1, "main", 1, "0f" * 16)
+    record = json.loads(ours)
+    assert ours == json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    assert ours == rfc8785.dumps(record)
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=3), KEYS, st.floats(), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_a_number_with_a_fraction_is_refused_by_name(
+    value: dict[str, Any], key: str, number: float, deep: bool
+) -> None:
+    """A float of any value, NaN and the infinities too, is refused wherever it stands, and the message names it."""
+    name = "at " + key if deep else key
+    with pytest.raises(LedgerError, match=re.escape(f"x.plugin.event.{name}")):
+        check("x.plugin.event", {**value, name: [{"deeper": number}] if deep else number})
 
 
 @given(OUTSIDE)

@@ -23,9 +23,10 @@ from agentcheck.ledger.chain import genesis, leaf, step
 
 def test_an_event_has_these_bytes() -> None:
     """The bytes of an event are fixed: a second implementation can be held against this example."""
-    data = encode("case.turn", {"turn": 1, "text": 'Zoë "said"\n\x1f/'}, "s::c#1", 5, 2, "main", 1)
+    data = encode("case.turn", {"turn": 1, "text": 'Zoë "said"\n\x1f/'}, "s::c#1", 5, 2, "main", 1, "0f" * 16)
     assert data == (
-        b'{"body":{"text":"Zo\xc3\xab \\"said\\"\\n\\u001f/","turn":1},"seq":2,"session":"s::c#1",'
+        b'{"body":{"text":"Zo\xc3\xab \\"said\\"\\n\\u001f/","turn":1},"salt":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",'
+        b'"seq":2,"session":"s::c#1",'
         b'"stream":"main","time":5,"type":"case.turn","v":1}'
     )
 
@@ -34,7 +35,7 @@ def test_every_character_is_escaped_as_the_standard_library_does() -> None:
     """orjson and json agree on every code point of the first planes, so a verifier needs the standard library only."""
     for start in range(0, 0x20000, 0x400):
         text = "".join(chr(code) for code in range(start, start + 0x400) if not 0xD800 <= code < 0xE000)
-        ours = encode("x.a.b", {"t": text}, "", 0, 1, "main", 1)
+        ours = encode("x.a.b", {"t": text}, "", 0, 1, "main", 1, "0f" * 16)
         assert ours == json.dumps(json.loads(ours), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 

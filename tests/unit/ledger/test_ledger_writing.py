@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -42,14 +44,20 @@ def test_record_numbers_chains_and_does_not_wait() -> None:
     first, second = ledger.record("run.note", NOTE), ledger.record("run.note", {**NOTE, "text": "y"}, "s")
     assert (first.seq, first.time, first.stream, first.session) == (1, 42, "main", "")
     assert (second.seq, second.session, second.body["text"]) == (2, "s", "y")
-    payloads = [encode("run.note", event.body, event.session, 42, event.seq, "main", 1) for event in (first, second)]
-    chain = step(step(genesis("main"), payloads[0]), payloads[1])
-    assert ledger.head == (2, chain)
     assert ledger.durable == 0
+    head = ledger.head
     store.gate.set()
     ledger.close()
-    assert [row.payload for row in store.rows] == payloads
-    assert store.rows[-1].chain == chain
+    payloads = [row.payload for row in store.rows]
+    salts = [json.loads(payload)["salt"] for payload in payloads]
+    assert all(re.fullmatch("[0-9a-f]{32}", salt) for salt in salts)
+    assert salts[0] != salts[1]
+    assert payloads == [
+        encode("run.note", event.body, event.session, 42, event.seq, "main", 1, salt)
+        for event, salt in zip((first, second), salts, strict=True)
+    ]
+    chain = step(step(genesis("main"), payloads[0]), payloads[1])
+    assert head == (2, chain) == (2, store.rows[-1].chain)
 
 
 def test_an_empty_ledger_has_the_genesis_head() -> None:

@@ -1,0 +1,145 @@
+"""Where rows are read from: a ledger file of SQLite."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+_APPLICATION_ID = 0x61636C31
+_PARTS = {"events", "sqlite_autoindex_events_1", "events_no_update", "events_no_delete", "events_in_order"}
+
+
+class Damaged(Exception):
+    """The storage cannot be read, or holds no table of events."""
+
+
+class SqliteSource:
+    """One ledger file, opened for reading only when it is first asked; may be pickled for another process.
+
+    It also reads what a killed process left beside the file, and where the folder cannot be written.
+    """
+
+    def __init__(self, file: Path, uri: str = "") -> None:
+        self.name = file.name
+        self._file = file
+        self._uri = uri
+        self._stack = contextlib.ExitStack()
+        self._connection: sqlite3.Connection | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._file, self._uri)
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether the process ended before its first event was stored."""
+        if _size(self._file) == 0 and _size(_beside(self._file, "-wal")) == 0:
+            return True
+        return not self._rows("SELECT count(*) FROM sqlite_master")[0][0]
+
+    def streams(self) -> list[tuple[str, int]]:
+        """Names of the streams, and the highest sequence number of each."""
+        self._check_layout()
+        found = self._rows("SELECT stream, max(seq) FROM events GROUP BY stream ORDER BY stream")
+        for stream, _ in found:
+            if not isinstance(stream, str):
+                raise Damaged(f"the name of a stream is no text: {stream!r:.40}")
+        return [(stream, last if isinstance(last, int) else self._last(stream)) for stream, last in found]
+
+    def _last(self, stream: str) -> int:
+        query = "SELECT coalesce(max(seq), 1) FROM events WHERE stream = ? AND typeof(seq) = 'integer'"
+        return int(self._rows(query, stream)[0][0])
+
+    def rows(self, stream: str, first: int, last: int) -> Iterator[tuple[Any, Any, Any]]:
+        """Sequence number, payload and chain value of the rows in a range, in order."""
+        query = "SELECT seq, payload, chain FROM events WHERE stream = ? AND seq BETWEEN ? AND ? ORDER BY seq, rowid"
+        lowest = first if first > 1 else -(2**63)  # a row before the first is met too
+        try:
+            yield from self._open().execute(query, (stream, lowest, last))
+        except (sqlite3.Error, OverflowError) as error:
+            raise Damaged(str(error)) from None
+
+    def value(self, stream: str, seq: int) -> tuple[Any, Any] | None:
+        """Payload and chain value of one row."""
+        found = self._rows("SELECT payload, chain FROM events WHERE stream = ? AND seq = ?", stream, seq)
+        return found[0] if found else None
+
+    def count(self) -> int:
+        """All rows of the table, those too that its index does not know."""
+        return int(self._rows("SELECT count(*) FROM events NOT INDEXED")[0][0])
+
+    def notices(self) -> list[str]:
+        """What a ledger is made with and is missing here, and what is not part of one."""
+        schema = {name: kind for kind, name in self._rows("SELECT type, name FROM sqlite_master")}
+        found = [f"{missing} is missing, which every ledger has when it is made" for missing in _PARTS - schema.keys()]
+        found += [f"{schema[extra]} {extra} is not part of a ledger" for extra in schema.keys() - _PARTS]
+        if self._rows("PRAGMA application_id")[0][0] != _APPLICATION_ID:
+            found.append("the file is not marked as a ledger (application_id)")
+        return sorted(found)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._connection = None
+        self._stack.close()
+
+    def _check_layout(self) -> None:
+        kinds = self._rows("SELECT type FROM sqlite_master WHERE name = 'events'")
+        if kinds != [("table",)]:
+            raise Damaged("the file holds no table of events")
+        columns = [row[1] for row in self._rows("PRAGMA table_info(events)")]
+        if columns[:4] != ["stream", "seq", "payload", "chain"]:
+            raise Damaged(f"the table of events has the columns {', '.join(columns)}")
+
+    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        try:
+            return self._open().execute(query, values).fetchall()
+        except (sqlite3.Error, OverflowError) as error:
+            raise Damaged(str(error)) from None
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            try:
+                self._uri = self._uri or self._readable()
+                opened = sqlite3.connect(self._uri, uri=True, isolation_level=None, cached_statements=16)
+                connection = self._stack.enter_context(contextlib.closing(opened))
+                connection.execute("PRAGMA trusted_schema = OFF")
+                connection.execute("PRAGMA cell_size_check = ON")
+                connection.execute("BEGIN")  # one snapshot, also while the run goes on
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            except (sqlite3.Error, OSError) as error:
+                self._stack.close()
+                raise Damaged(str(error)) from None
+            self._connection = connection
+        return self._connection
+
+    def _readable(self) -> str:
+        file = self._file
+        log, index, lock = (_beside(file, suffix) for suffix in ("-wal", "-shm", ".lock"))
+        writable = os.access(file.parent, os.W_OK)
+        uri = f"file:{quote(file.absolute().as_posix())}"
+        if _size(log) == 0 and not (writable and lock.exists()):
+            return f"{uri}?immutable=1"  # it was closed: nobody writes it, and SQLite need not make files beside it
+        if writable or index.exists():
+            return f"{uri}?mode=ro"
+        # SQLite needs an index of the log, and can neither find nor make one here.
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="verify-")))
+        shutil.copyfile(file, folder / file.name)
+        shutil.copyfile(log, folder / log.name)
+        return f"file:{quote((folder / file.name).as_posix())}?mode=ro"
+
+
+def _beside(file: Path, suffix: str) -> Path:
+    return file.with_name(file.name + suffix)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
