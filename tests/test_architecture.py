@@ -29,6 +29,7 @@ ROOMS = (
     "metrics",
     "storage",
     "anchors",
+    "serve",
     "reporting",
 )
 #: From the top of the house to its ground; a module may import only what stands on a later line, and itself.
@@ -41,7 +42,7 @@ FLOORS = (
     ("custody", "inventory", "installation", "pytest_plugin"),
     ("pytest_governed",),
     ("pytest_suites",),
-    ("run_report",),
+    ("run_report", "pytest_redaction", "publishing"),
     ("runs",),
     ("engine",),
     ("collection",),
@@ -50,6 +51,7 @@ FLOORS = (
     ("stores",),
     ("plugins", "suites", "settings", *ROOMS),
     ("retention",),
+    ("tombstones",),
     ("hookspecs",),
     ("contracts",),
     ("events",),

@@ -23,9 +23,10 @@ from agentcheck.errors import StoreError, UserError
 from agentcheck.events import TABLE, Event, retention
 from agentcheck.ledger.chain import withheld
 from agentcheck.ledger.reading import decode
-from agentcheck.retention import KEPT, chunks, next_custody, ranges
+from agentcheck.retention import KEPT
 from agentcheck.runs import RunFolder
 from agentcheck.storage.sqlite_run import SqliteRun
+from agentcheck.tombstones import chunks, next_custody, ranges
 
 _RANGE = re.compile(r"([^:\s]+):([1-9]\d*)(?:-([1-9]\d*))?")
 #: Rows in one append to the copy.

@@ -22,7 +22,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -37,23 +36,22 @@ from agentcheck.ledger.ledger import Ledger, Redact
 from agentcheck.ledger.reading import decode, read_events
 from agentcheck.ledger.redaction import Redactor
 from agentcheck.reporting import files
-from agentcheck.retention import (
-    KEPT,
+from agentcheck.retention import KEPT, RetentionClass, Schedule
+from agentcheck.runs import KEY_FILE, RunFolder
+from agentcheck.storage.lock import WriterLock
+from agentcheck.tombstones import (
     PURGED,
     Custody,
     Hold,
     Ranges,
-    RetentionClass,
-    Schedule,
     chunks,
     custody_number,
+    day,
     holds_number,
     is_custody,
     next_custody,
     ranges,
 )
-from agentcheck.runs import KEY_FILE, RunFolder
-from agentcheck.storage.lock import WriterLock
 
 Clock = Callable[[], int]
 #: Files of a run's folder that hold no content of a case, and stay.
@@ -251,7 +249,7 @@ def _tombstones(
 ) -> Iterator[dict[str, Any]]:
     for one in plan.due:
         name, _, kind = one.label.partition("/")
-        rule = f"{kind}_days = {classes[name].days(kind)} of {name}, from {_day(plan.ended)}, as of {_day(now)}"
+        rule = f"{kind}_days = {classes[name].days(kind)} of {name}, from {day(plan.ended)}, as of {day(now)}"
         key = "; the run's redaction key is deleted" if KEY_FILE in plan.removed else ""
         for piece in chunks(one.ranges):
             yield {
@@ -392,7 +390,7 @@ def _refuse_busy(run: RunFolder) -> None:
 def _refuse_held(run: RunFolder) -> None:
     held = read_custody(run).in_force
     if held:
-        told = "; ".join(f"{each.id}, placed by {each.by} on {_day(each.time)}: {each.reason}" for each in held)
+        told = "; ".join(f"{each.id}, placed by {each.by} on {day(each.time)}: {each.reason}" for each in held)
         raise UserError(
             f"run {run.id} is under a legal hold, so nothing of it is purged: {told}",
             advice=f"agentcheck ledger release {run.id} {held[0].id} --reason ...",
@@ -403,7 +401,3 @@ def _refuse_empty(**texts: str) -> None:
     for name, text in texts.items():
         if not text.strip():
             raise UserError(f"--{name} is empty", advice="say why" if name == "reason" else "say who")
-
-
-def _day(time: int) -> str:
-    return datetime.fromtimestamp(time / 1_000_000, timezone.utc).strftime("%Y-%m-%d")

@@ -221,6 +221,14 @@ class SuiteRun:
         if self.worker == "main":
             self.folder.refuse_if_written()
         self.resumed = RunFold.of(self.folder)
+        withheld = self.resumed.account.total
+        if withheld:
+            raise UserError(
+                f"{withheld} events of the run {self.folder.id} are withheld, so it cannot be resumed: what its cases "
+                "were given, and which of them were decided, is not left to tell",
+                where=str(self.folder.path),
+                advice="start a new run; `agentcheck ledger custody` says who withheld them",
+            )
         self._attempts = self.resumed.attempts()
         finished = self.resumed.finished_cases()
         for key, trials in self.resumed.decided_cases().items():

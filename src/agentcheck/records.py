@@ -232,14 +232,15 @@ class Step:
     """One action of a trial with all that the ledger says of it.
 
     ``seqs`` are the sequence numbers of its events. ``status`` is ``done``, ``error``, ``denied``, ``held`` (not
-    approved), or ``orphan`` (allowed, and no result recorded).
+    approved), or ``orphan`` (allowed, and no result recorded). Where events of the trial are withheld, ``outcome``
+    and ``status`` are ``withheld`` if no decision, or no result, is left to tell.
     """
 
     id: str
     kind: str
     name: str
     arguments: Mapping[str, Any]
-    outcome: Outcome
+    outcome: Outcome | Literal["withheld"]
     status: str
     turn: int = 1
     level: int = 0
@@ -270,7 +271,7 @@ class Transcript:
     """The fold of one trial's events: what metrics score and reports show.
 
     ``answers`` holds the agent's answer of each turn, ``effects`` the witness (``None`` = not measured),
-    ``events`` the raw events for timelines.
+    ``events`` the raw events for timelines. ``withheld`` says in words what of them was taken away; empty: nothing.
     """
 
     case: Case
@@ -286,6 +287,7 @@ class Transcript:
     events: Sequence[Any] = ()
     started: int = 0
     duration: int = 0
+    withheld: str = ""
 
     @property
     def answer(self) -> str:

@@ -6,7 +6,7 @@ Passing trials keep only what summaries need; the events of a trial are read aga
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -35,9 +35,10 @@ from agentcheck.reporting.report import (
 )
 from agentcheck.runs import RunFolder
 from agentcheck.settings import read_settings
+from agentcheck.tombstones import Account, is_custody
 from agentcheck.transcript import fold, score_from
 from agentcheck.verdicts import Gate as Decided
-from agentcheck.verdicts import GateStatus, case_status, decide_gate, exit_code
+from agentcheck.verdicts import GateStatus, Rule, case_status, decide_gate, exit_code
 
 
 @dataclass(slots=True)
@@ -105,6 +106,7 @@ class RunFold:
         self.finished: list[Mapping[str, Any]] = []
         self.streams: dict[str, tuple[int, str]] = {}
         self.notes: list[Note] = []
+        self.account = Account()
         self._scores: dict[tuple[Any, ...], Score] = {}
         self.first_time = 0
         self.last_time = 0
@@ -114,9 +116,14 @@ class RunFold:
         """Fold what is on disk."""
         run = cls(folder)
         take = run.take
+        account = run.account
         for stream in folder.streams():
             with folder.reading(stream) as store:
-                for event in read_events(store, stream):
+                if is_custody(stream):
+                    for event in read_events(store, stream):
+                        account.custody.take(event)
+                    continue
+                for event in map(decode, account.readable(stream, store.read(stream))):
                     take(event)
                 head = store.head(stream)
             if head:
@@ -140,7 +147,7 @@ class RunFold:
             handler(self, event)
 
     def _begun(self, event: Event) -> _Trial | None:
-        found = _open(event)
+        found = _open(event, at_once=self.account.any_in(event.stream))
         if found is not None:
             self.trials[event.session] = found
         return found
@@ -253,10 +260,13 @@ class RunFold:
         return found
 
     def decide_gates(self) -> dict[str, Decided]:
-        """Decide every suite's gate from what the ledger holds."""
+        """Decide every suite's gate from what the ledger holds; where events are withheld, as it was recorded."""
         cases = self.decided_cases()
         gates = {}
         for name, suite in self.suites.items():
+            if self.account.total and name in self.gates:
+                gates[name] = _recorded(self.gates[name])
+                continue
             rows = {key[1]: trials for key, trials in cases.items() if key[0] == name}
             statuses: list[VerdictStatus] = [_status(trials) for trials in rows.values()]
             skipped = [case for suite_name, case in self.skipped if suite_name == name and case not in rows]
@@ -310,8 +320,13 @@ class RunFold:
             base=next((suite["base"] for suite in self.suites.values() if suite.get("base")), ""),
             directory=str(self.folder.path),
             streams=tuple(StreamHead(name, size, head) for name, (size, head) in self.streams.items()),
-            notes=tuple(self.notes + self._left_out() + self._lost()),
+            notes=tuple(self.notes + self._left_out() + self._lost() + self._custody()),
+            withheld=self.account.total,
         )
+
+    def _custody(self) -> list[Note]:
+        total = sum(size for size, _ in self.streams.values())
+        return [Note(level, text) for level, text in self.account.notes(total)]
 
     def _left_out(self) -> list[Note]:
         return [
@@ -323,7 +338,9 @@ class RunFold:
     def _lost(self) -> list[Note]:
         notes = []
         for trial in self.trials.values():
-            if trial.status is None:
+            if trial.status is None and self._is_partly_withheld(trial):
+                notes.append(Note("warning", f"{trial.session} has no verdict that is left to read"))
+            elif trial.status is None:
                 orphans = f", {trial.orphans} allowed actions without a result" if trial.orphans else ""
                 notes.append(Note("warning", f"{trial.session} has no verdict: its process ended{orphans}"))
         return notes
@@ -332,7 +349,9 @@ class RunFold:
         self, name: str, gate: Decided, cases: Mapping[tuple[str, str], dict[int, _Trial]]
     ) -> SuiteResult:
         body = self.suites[name]
-        rows = [_case_result(case, trials) for (suite, case), trials in cases.items() if suite == name]
+        found = [(case, trials) for (suite, case), trials in cases.items() if suite == name]
+        rows = [_case_result(case, trials, self._is_partly_withheld) for case, trials in found]
+        is_partial = any(self._is_partly_withheld(trial) for _, trials in found for trial in trials.values())
         known = {row.id for row in rows}
         rows += [
             CaseResult(case, "skipped", (reason,))
@@ -357,10 +376,14 @@ class RunFold:
             cases=tuple(rows),
             collected=max(body["cases"], len(rows)),
             skipped_records=tuple(body["skipped_records"]),
-            enforcement=_tallies(row for row in rows),
+            enforcement=_tallies(rows, no_results=is_partial),
             base=body.get("base") or "",
             changed=tuple(body["changed"]),
         )
+
+    def _is_partly_withheld(self, trial: _Trial) -> bool:
+        """Whether events of a trial, such as results, may be among those that are withheld."""
+        return self.account.any_in(trial.stream, trial.first)
 
     def transcript(self, session: str) -> Transcript | None:
         """The transcript of one trial, read again from its stream."""
@@ -378,7 +401,7 @@ class RunFold:
                     event = decode(row)
                     if event.session == session:
                         events.append(event)
-        return fold(events)
+        return fold(events, self.account.near(trial.stream, trial.first, trial.last))
 
 
 def load_run(name: str = "last", reports: str | Path | None = None) -> Report:
@@ -394,9 +417,12 @@ def load_run(name: str = "last", reports: str | Path | None = None) -> Report:
     return RunFold.of(RunFolder.find(folder, name)).report()
 
 
-def _open(event: Event) -> _Trial | None:
-    """A session begins with ``case.started``, or with its verdict where the world could not even be made."""
-    if event.type not in ("case.started", "verdict.reached", "case.aborted"):
+def _open(event: Event, *, at_once: bool = False) -> _Trial | None:
+    """A session begins with ``case.started``, or with its verdict where the world could not even be made.
+
+    ``at_once``: with whatever is left of it, where its beginning may be withheld.
+    """
+    if not at_once and event.type not in ("case.started", "verdict.reached", "case.aborted"):
         return None
     name, _, rest = event.session.partition("::")
     case, _, number = rest.rpartition("#")
@@ -421,15 +447,24 @@ def _means(cases: Iterable[Mapping[int, _Trial]]) -> dict[str, float]:
     return {metric: sum(found) / len(found) for metric, found in values.items()}
 
 
-def _case_result(case: str, trials: Mapping[int, _Trial]) -> CaseResult:
-    rows = tuple(_trial_result(trials[number]) for number in sorted(trials))
+def _recorded(body: Mapping[str, Any]) -> Decided:
+    """A gate from the body of ``gate.decided``."""
+    rules = tuple(Rule(rule["name"], rule["required"], rule["observed"], rule["passed"]) for rule in body["rules"])
+    undecided: GateStatus = "partial" if body["partial"] else "error"
+    status: Mapping[bool | None, GateStatus] = {True: "passed", False: "failed"}
+    return Decided(status.get(body["passed"], undecided), rules, body["counts"])
+
+
+def _case_result(case: str, trials: Mapping[int, _Trial], is_withheld: Callable[[_Trial], bool]) -> CaseResult:
+    rows = tuple(_trial_result(trials[number], is_withheld(trials[number])) for number in sorted(trials))
     reasons = tuple(dict.fromkeys(reason for row in rows for reason in row.reasons))
     source = next((trial.source for trial in trials.values() if trial.source), "")
     return CaseResult(case, _status(trials), reasons, rows, source)
 
 
-def _trial_result(trial: _Trial) -> TrialResult:
-    reasons = trial.reasons if trial.status else ("the process ended before a verdict",)
+def _trial_result(trial: _Trial, is_withheld: bool) -> TrialResult:
+    ended = "the verdict is withheld, or there was none" if is_withheld else "the process ended before a verdict"
+    reasons = trial.reasons if trial.status else (ended,)
     return TrialResult(
         session=trial.session,
         trial=trial.trial,
@@ -438,13 +473,13 @@ def _trial_result(trial: _Trial) -> TrialResult:
         scores=trial.scores,
         duration=trial.duration,
         attempt=trial.attempt,
-        actions=trial.actions,
+        actions=max(trial.actions, trial.allowed + trial.held + trial.denied),  # requests may be withheld
         allowed=trial.allowed,
         held=trial.held,
         denied=trial.denied,
         approved=trial.approved,
         tool_errors=trial.tool_errors,
-        orphans=trial.orphans,
+        orphans=0 if is_withheld else trial.orphans,
         input_tokens=trial.input_tokens,
         output_tokens=trial.output_tokens,
         cost=str(trial.cost) if trial.cost else "0",
@@ -460,10 +495,11 @@ def gate_result(gate: Decided) -> Gate:
     return Gate(passed.get(gate.status), rules, partial)
 
 
-def _tallies(cases: Iterable[CaseResult]) -> tuple[Tally, ...]:
+def _tallies(cases: Iterable[CaseResult], *, no_results: bool = False) -> tuple[Tally, ...]:
     """The enforcement table of a suite: what was decided, then what metrics ask to be added up.
 
-    A metric does so with a detail ``tally``: label -> [count, out of how many].
+    A metric does so with a detail ``tally``: label -> [count, out of how many]. ``no_results``: some are withheld, so
+    what has none cannot be counted.
     """
     actions = held = denied = approved = orphans = 0
     added: dict[str, list[int]] = {}
@@ -484,6 +520,8 @@ def _tallies(cases: Iterable[CaseResult]) -> tuple[Tally, ...]:
         Tally("held and approved", approved, held),
         Tally("allowed without a result", orphans, actions),
     ]
+    if no_results:
+        rows[-1] = Tally("allowed without a result", None, note="results are withheld")
     rows = [row for row in rows if row.value or row.of is None]
     rows += [Tally(label, value, of) for label, (value, of) in added.items() if of]
     return tuple(rows)

@@ -106,9 +106,12 @@ def _tools(text: str) -> tuple[ToolSpec, ...]:
     return tuple(ToolSpec(**tool) for tool in load_json(text))
 
 
-def fold(events: Iterable[Event]) -> Transcript:
-    """Fold the events of one session, in order, into its transcript; other sessions' events must not be among them."""
-    builder = _Fold(list(events))
+def fold(events: Iterable[Event], withheld: str = "") -> Transcript:
+    """Fold the events of one session, in order, into its transcript; other sessions' events must not be among them.
+
+    ``withheld`` says what of the session may be missing because it was taken away; empty: nothing is.
+    """
+    builder = _Fold(list(events), withheld)
     for event in builder.events:
         handler = _HANDLERS.get(event[0])  # by place: a fold looks at every event of a run
         if handler:
@@ -120,8 +123,9 @@ _NO_CASE = Case(id="", prompt="")
 
 
 class _Fold:
-    def __init__(self, events: list[Event]) -> None:
+    def __init__(self, events: list[Event], withheld: str = "") -> None:
         self.events = events
+        self.withheld = withheld
         self.case = _NO_CASE
         self.session = ""
         self.suite = ""
@@ -155,42 +159,65 @@ class _Fold:
             "turn": body["turn"],
             "key": body["key"],
             "time": event.time,
-            "outcome": "deny",
-            "status": "denied",
+            "outcome": "withheld" if self.withheld else "deny",
+            "status": "withheld" if self.withheld else "denied",
             "seqs": [event.seq],
         }
 
+    def _step(self, event: Event, action: str) -> dict[str, Any]:
+        """The step that an event is about; one whose request is withheld is known by what was decided on it."""
+        if self.withheld and action not in self.steps:
+            self.steps[action] = {
+                "id": action,
+                "kind": "tool_call",
+                "name": "(withheld)",
+                "arguments": {},
+                "time": event.time,
+                "outcome": "withheld",
+                "status": "withheld",
+                "seqs": [],
+            }
+        return self.steps[action]
+
     def _decided(self, event: Event) -> None:
         body = event.body
-        step = self.steps[body["action"]]
+        step = self._step(event, body["action"])
         step["seqs"].append(event.seq)
         step["others"] = tuple(body.get("others") or ())
         for name in ("outcome", "control", "rule", "reason", "level"):
             step[name] = body[name]
-        step["status"] = {"allow": "orphan", "hold": "held"}.get(body["outcome"], "denied")
+        step["status"] = {"allow": self.no_result, "hold": "held"}.get(body["outcome"], "denied")
+
+    @property
+    def no_result(self) -> str:
+        """What an allowed action is while no result is known."""
+        return "withheld" if self.withheld else "orphan"
 
     def _approval_requested(self, event: Event) -> None:
         self.approvals[event.body["approval"]] = event.body["action"]
-        self.steps[event.body["action"]]["seqs"].append(event.seq)
+        self._step(event, event.body["action"])["seqs"].append(event.seq)
 
     def _voted(self, event: Event) -> None:
+        action = self.approvals.get(event.body["approval"])
+        if action is None and self.withheld:
+            return  # nothing is left to tell what was voted on
         step = self.steps[self.approvals[event.body["approval"]]]
         step["votes"] = (*step.get("votes", ()), {"voter": event.body["voter"], "vote": event.body["vote"]})
         step["seqs"].append(event.seq)
 
     def _resolved(self, event: Event) -> None:
-        step = self.steps[event.body["action"]]
+        step = self._step(event, event.body["action"])
         step["seqs"].append(event.seq)
         if event.body["outcome"] == "allow":
             step["approved"] = True
-            step["status"] = "orphan"
+            step["status"] = self.no_result
 
     def _started(self, event: Event) -> None:
-        self.steps[event.body["action"]]["seqs"].append(event.seq)
+        self._step(event, event.body["action"])["seqs"].append(event.seq)
 
     def _finished(self, event: Event) -> None:
         body = event.body
-        step = self.steps[body["action"]]
+        step = self._step(event, body["action"])
         step["seqs"].append(event.seq)
         step["status"] = body["status"]
         step["output"] = load_json(body["output"])
@@ -211,6 +238,9 @@ class _Fold:
             self.effects = None if logged is None else tuple(Effect(**effect) for effect in logged)
 
     def transcript(self) -> Transcript:
+        if self.withheld and not self.session and self.events:
+            self.session, self.started = self.events[0].session, self.events[0].time
+            self.suite = self.session.partition("::")[0]
         return Transcript(
             case=self.case,
             session=self.session,
@@ -225,6 +255,7 @@ class _Fold:
             events=self.events,
             started=self.started,
             duration=self.events[-1].time - self.started if self.events else 0,
+            withheld=self.withheld,
         )
 
 

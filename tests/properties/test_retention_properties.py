@@ -9,18 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentcheck.events import TABLE, Event, retention
-from agentcheck.retention import (
-    DAY,
-    KEPT,
-    RetentionClass,
-    chunks,
-    count,
-    due,
-    holds_number,
-    merged,
-    ranges,
-    without,
-)
+from agentcheck.retention import DAY, KEPT, RetentionClass, due
+from agentcheck.tombstones import chunks, count, holds_number, merged, ranges, without
 
 SUITES = ("clinic", "payables")
 NAMES = ("standard", "patient", "trade", "gone")

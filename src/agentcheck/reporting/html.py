@@ -95,6 +95,8 @@ def headline(report: Report) -> str:
     """The answer in one sentence: is the merge blocked, and by how much."""
     total, counts = report.total, report.counts
     cases = f"{total:,} case{'' if total == 1 else 's'}"
+    if report.run.withheld and not total:
+        return "What ran is withheld."
     if report.exit_code == ExitCode.NOTHING_RAN or not total:
         return "Nothing ran."
     if report.exit_code == ExitCode.INTERRUPTED:

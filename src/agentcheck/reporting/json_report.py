@@ -119,6 +119,8 @@ def _run(run: Run) -> dict[str, Any]:
     for name in ("command", "changed", "streams", "notes"):
         values[name] = list(values[name])
     values["configuration"] = dict(run.configuration)
+    if not run.withheld:
+        del values["withheld"]
     return values
 
 
@@ -217,6 +219,7 @@ def _transcript(found: Transcript) -> dict[str, Any]:
         "reasoning": [_cut(text) for text in found.reasoning[:MAX_STEPS]],
         "steps": [_step(step, found.started) for step in found.steps[:MAX_STEPS]],
         "steps_left_out": max(0, len(found.steps) - MAX_STEPS),
+        **({"withheld": found.withheld} if found.withheld else {}),
     }
 
 

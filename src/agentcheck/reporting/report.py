@@ -233,7 +233,8 @@ class Run:
     """Where, when and with what a run took place.
 
     ``crashed`` runs have no ending in their ledger. ``partial``: some cases have no verdict. ``directory`` is the
-    run's folder as it is shown to a reader. ``configuration`` maps a file or setting to its hash. ``changed`` lists
+    run's folder as it is shown to a reader. ``withheld`` counts events whose payload was taken away; the notes say by
+    whom and why. ``configuration`` maps a file or setting to its hash. ``changed`` lists
     changes of the bar that belong to no suite of this run (a suite that was removed, say).
     """
 
@@ -258,6 +259,7 @@ class Run:
     directory: str = ""
     streams: tuple[StreamHead, ...] = ()
     notes: tuple[Note, ...] = ()
+    withheld: int = 0
 
 
 def _no_transcript(session: str) -> Transcript | None:

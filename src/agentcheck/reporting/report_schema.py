@@ -48,6 +48,7 @@ def _run() -> _Schema:
         name=_text(), events=_count("Events in the stream."), head=_text("Chain value after the last event.")
     )
     return _object(
+        ("withheld",),
         id=_text(),
         started=_integer("When it started."),
         duration=_count("How long it took."),
@@ -69,6 +70,7 @@ def _run() -> _Schema:
         directory=_text("The run's folder."),
         streams=_list(stream, "The streams of the ledger."),
         notes=_list(_object(level=_text(), text=_text()), "What a reader of the run should know."),
+        withheld=_count("Events whose payload was taken away; the notes say by whom and why."),
     )
 
 
@@ -180,8 +182,8 @@ def _transcript() -> _Schema:
         name=_text(),
         turn=_integer(),
         arguments=cut,
-        outcome={"enum": ["allow", "hold", "deny"]},
-        status=_text("done, error, denied, held, cancelled or orphan."),
+        outcome={"enum": ["allow", "hold", "deny", "withheld"]},
+        status=_text("done, error, denied, held, cancelled, orphan, or withheld: not left to tell."),
         level=_integer("Authorization level, 0 to 4."),
         control=_text("The control that decided."),
         rule=_text(),
@@ -201,7 +203,13 @@ def _transcript() -> _Schema:
     return {
         "description": "What happened, for trials that did not pass; arguments and output are JSON text.",
         **_object(
-            prompts=_list(cut), answers=_list(cut), reasoning=_list(cut), steps=_list(step), steps_left_out=_count()
+            ("withheld",),
+            prompts=_list(cut),
+            answers=_list(cut),
+            reasoning=_list(cut),
+            steps=_list(step),
+            steps_left_out=_count(),
+            withheld=_text("What of the trial's events was taken away, in words; absent: nothing."),
         ),
     }
 

@@ -158,6 +158,8 @@ def _case(report: Report, suite: SuiteResult, case: CaseResult) -> Iterator[str]
 
 
 def _told(found: Transcript) -> Iterator[str]:
+    if found.withheld:
+        yield found.withheld
     for prompt in found.prompts[:20]:
         yield f"asked   {shorten(prompt, _MAX_TEXT)}"
     for step in found.steps[:_MAX_STEPS]:

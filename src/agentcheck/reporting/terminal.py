@@ -88,6 +88,8 @@ def failure(report: Report, suite: SuiteResult, case: CaseResult, look: Look) ->
         for prompt in found.prompts:
             _row(about, "asked", prompt)
     parts += [about, ""]
+    if found and found.withheld:
+        parts += [_text(found.withheld, "yellow"), ""]
     if found and found.steps:
         parts += [_text("what the agent did", "dim"), _steps(found, look), ""]
     if trial and trial.scores:
@@ -142,8 +144,8 @@ def _step_mark(step: Step) -> str:
         return "deny"
     if step.outcome == "hold" and not step.approved:
         return "reject"
-    if step.status == "orphan":
-        return "orphan"
+    if step.status in ("orphan", "withheld"):
+        return step.status
     if step.status not in ("done", "denied", "held"):
         return "broken"
     return "approve" if step.outcome == "hold" else "allow"
@@ -331,7 +333,7 @@ def sentence(report: Report) -> str:
     words = {"pass": "passed", "fail": "failed", "error": "errors", "not_started": "not started"}
     order = ("fail", "error", "inconclusive", "aborted", "pass", "skipped", "not_started")
     told = [f"{report.counts[status]} {words.get(status, status)}" for status in order if report.counts[status]]  # type: ignore[index]
-    text = ", ".join(told) or "no cases"
+    text = ", ".join(told) or ("no case is left to tell of" if report.run.withheld else "no cases")
     state = "" if report.run.status == "finished" else f"{report.run.status}; "
     partial = " (partial)" if report.run.partial else ""
     return f"{state}{text} in {seconds(report.run.duration)}{partial}"

@@ -26,6 +26,7 @@ MARKS: Mapping[str, tuple[str, str, str]] = {
     "done": ("→", ">", "result"),
     "broken": ("!", "!", "error"),
     "orphan": ("?", "?", "no result"),
+    "withheld": ("–", "-", "withheld"),
     "pass": ("✓", "+", "pass"),
     "fail": ("✗", "x", "fail"),
     "error": ("!", "!", "error"),
@@ -74,7 +75,7 @@ class Entry(Line):
 
 def build(transcript: Transcript) -> tuple[Entry, ...]:
     """Entries in the order of their first event; events of one action are gathered, whatever ran beside it."""
-    builder = _Builder(transcript.started)
+    builder = _Builder(transcript.started, transcript.withheld)
     for event in transcript.events:
         builder.take(event)
     return builder.finish()
@@ -127,9 +128,12 @@ def _read(text: Any) -> Any:
 
 
 class _Builder:
-    def __init__(self, started: int) -> None:
+    def __init__(self, started: int, withheld: str = "") -> None:
         self.started = started
+        self.withheld = withheld
         self.entries: list[Entry] = []
+        if withheld:
+            self.entries.append(Entry(0, 0, "withheld", "withheld", withheld))
         self.actions: dict[str, Entry] = {}
         self.approvals: dict[str, str] = {}
         self.open: dict[str, Entry] = {}
@@ -140,7 +144,10 @@ class _Builder:
 
     def finish(self) -> tuple[Entry, ...]:
         for entry in self.open.values():
-            entry.lines.append(Line(0, entry.offset, "orphan", "no result", "allowed, and no result was recorded"))
+            told = ("withheld", "withheld", "its result, if there was one")
+            if not self.withheld:
+                told = ("orphan", "no result", "allowed, and no result was recorded")
+            entry.lines.append(Line(0, entry.offset, *told))
         return tuple(self.entries)
 
     def add(self, event: Event, mark: str, label: str, text: str = "", voice: str = "runtime") -> Entry:
@@ -152,7 +159,8 @@ class _Builder:
         entry = self.actions.get(action)
         line = Line(event.seq, event.time - self.started, mark, label, text, note)
         if entry is None:
-            entry = self.actions[action] = self.add(event, "", "action", f"{action}: its request is missing")
+            missing = "withheld" if self.withheld else "missing"
+            entry = self.actions[action] = self.add(event, "", "action", f"{action}: its request is {missing}")
         entry.lines.append(line)
 
     def case_started(self, event: Event, body: Mapping[str, Any]) -> None:
