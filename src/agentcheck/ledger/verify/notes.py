@@ -223,7 +223,7 @@ def check(checkpoint: Checkpoint, trust: Trust) -> Signed:
         claimed = ", ".join(f"{each.name}+{each.id}" for each in checkpoint.signatures)
         raise Unusable(f"signed by no key that is trusted; it carries signatures of {claimed}")
     for key in signers:
-        if checkpoint.origin.startswith(f"{key.name}/"):
+        if checkpoint.origin.rsplit("/", 2)[0] == key.name:
             break
     else:
         raise Unusable(f"key {signers[0]} signs for its own origins, and this one is {checkpoint.origin}")

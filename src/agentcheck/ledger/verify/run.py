@@ -102,7 +102,7 @@ def verify_sources(
     """
     result = Result(path, events_read=events)
     found: dict[str, tuple[Source, Stream]] = {}
-    wanted = _parse(result, notes)
+    wanted, unreadable = _parse(notes)
     with contextlib.ExitStack() as stack:
         for source in sources:
             stack.callback(source.close)
@@ -115,6 +115,8 @@ def verify_sources(
             result.add(Problem(path, "", 0, "there are no events"))
         _check_claims(result, found, whole_run)
         _check_withheld(result, found, whole_run)
+        for problem in unreadable:
+            result.add(problem)
         if notes:
             _check_checkpoints(result, wanted, trust or Trust(), found)
     _list_exceptions(result, whole_run)
@@ -249,14 +251,14 @@ def _uncovered(withheld: Sequence[tuple[int, int]], allowed: Sequence[tuple[int,
 # Checkpoints
 
 
-def _parse(result: Result, notes: Sequence[Note]) -> list[tuple[Note, Checkpoint]]:
-    found = []
+def _parse(notes: Sequence[Note]) -> tuple[list[tuple[Note, Checkpoint]], list[Problem]]:
+    found, unreadable = [], []
     for note in notes:
         try:
             found.append((note, parse(note.text)))
         except Unusable as error:
-            result.add(Problem(note.where, "", 0, f"no checkpoint: {error}"))
-    return found
+            unreadable.append(Problem(note.where, "", 0, f"no checkpoint: {error}"))
+    return found, unreadable
 
 
 def _check_checkpoints(
@@ -322,19 +324,17 @@ def _tell_fork(result: Result, stream: Stream, differing: Sequence[Covering], ho
 def _cover(result: Result) -> None:
     """Follow heads that covered events name, and see how far all streams are covered, since when, and seen by whom."""
     by_name = {stream.name: stream for stream in result.streams}
-    for name, covering in result.checkpoints.items():
-        by_name[name].covered = covering.checkpoint.size
-    indirect: set[str] = set()
+    direct = {name: covering.checkpoint.size for name, covering in result.checkpoints.items()}
+    named = dict.fromkeys(by_name, 0)  # how far events of other streams cover them that are covered themselves
     changed = True
     while changed:
         changed = False
         for stream in result.streams:
+            stream.covered = max(direct.get(stream.name, 0), named[stream.name])
             for at, other, size, _ in stream.claims:
-                if at <= stream.covered and other in by_name and by_name[other].covered < size:
-                    by_name[other].covered = size
-                    indirect.add(other)
-                    changed = True
-    needed = [each for name, each in result.checkpoints.items() if name not in indirect]
+                if at <= stream.covered and named.get(other, size) < size:
+                    named[other], changed = size, True
+    needed = [each for name, each in result.checkpoints.items() if direct[name] > named[name]]
     result.covered = sum(stream.covered for stream in result.streams)
     if not needed or not result.covered:
         return

@@ -17,7 +17,7 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import Any, Protocol
 
-from .tree import Tree
+from .tree import EMPTY, Tree
 
 #: Rows that are looked at between two steps of the tree, and the fewest that are worth a process.
 _CHUNK = 1024
@@ -122,6 +122,7 @@ def check_chain(source: Source, stream: Stream, last: int, sizes: Sequence[int],
         Bad: the first row that does not hold; ``stream`` tells how far it does.
     """
     chain, tree = sha256(b"agentcheck/ledger/v1\n" + stream.name.encode()).digest(), Tree()
+    stream.roots[0] = EMPTY
     for segment in _segments(source, stream.name, chain, last, sizes, processes):
         for size, peaks in sorted(segment.roots.items()):
             partial = Tree(tree.peaks)
