@@ -21,7 +21,6 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -36,21 +35,19 @@ from agentcheck.ledger.ledger import Ledger, Redact
 from agentcheck.ledger.reading import decode, read_events
 from agentcheck.ledger.redaction import Redactor
 from agentcheck.reporting import files
-from agentcheck.retention import KEPT, RetentionClass, Schedule
+from agentcheck.retention import KEPT, Due, Purge, RetentionClass, Schedule
 from agentcheck.runs import KEY_FILE, RunFolder
 from agentcheck.storage.lock import WriterLock
 from agentcheck.tombstones import (
     PURGED,
     Custody,
     Hold,
-    Ranges,
     chunks,
     custody_number,
     day,
     holds_number,
     is_custody,
     next_custody,
-    ranges,
 )
 
 Clock = Callable[[], int]
@@ -114,47 +111,6 @@ def release(
 
 
 # Purge
-
-
-@dataclass
-class Due:
-    """What a purge takes of one stream under one label (``patient/content``): numbers, and bytes that they free."""
-
-    stream: str
-    label: str
-    numbers: list[int] = field(default_factory=list)
-    size: int = 0
-
-    @property
-    def ranges(self) -> Ranges:
-        """The numbers as ranges."""
-        return ranges(self.numbers)
-
-
-@dataclass
-class Purge:
-    """What a purge did, or would do.
-
-    ``pending`` are numbers by stream that an earlier tombstone names and that are still there. ``removed`` are the
-    names of derived files, ``unknown`` of files that agentcheck did not write and left. ``undefined`` are suites whose
-    class nobody defines any more, so that they are kept. ``custody`` is the stream written; empty where none was.
-    """
-
-    run: str
-    due: list[Due]
-    pending: dict[str, list[int]]
-    undefined: dict[str, str]
-    ended: int
-    content_left: bool
-    unfinished: bool
-    removed: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    custody: str = ""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to do."""
-        return not (self.due or self.pending or self.unfinished)
 
 
 def plan_purge(run: RunFolder, classes: Mapping[str, RetentionClass], now: int) -> Purge:

@@ -98,3 +98,44 @@ def due(events: Iterable[Event], classes: Mapping[str, RetentionClass], now: int
         if label:
             numbers.setdefault((event.stream, label), []).append(event.seq)
     return {key: ranges(seqs) for key, seqs in numbers.items()}
+
+
+@dataclass
+class Due:
+    """What a purge takes of one stream under one label (``patient/content``): numbers, and bytes that they free."""
+
+    stream: str
+    label: str
+    numbers: list[int] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def ranges(self) -> Ranges:
+        """The numbers as ranges."""
+        return ranges(self.numbers)
+
+
+@dataclass
+class Purge:
+    """What a purge did, or would do.
+
+    ``pending`` are numbers by stream that an earlier tombstone names and that are still there. ``removed`` are the
+    names of derived files, ``unknown`` of files that agentcheck did not write and left. ``undefined`` are suites whose
+    class nobody defines any more, so that they are kept. ``custody`` is the stream written; empty where none was.
+    """
+
+    run: str
+    due: list[Due]
+    pending: dict[str, list[int]]
+    undefined: dict[str, str]
+    ended: int
+    content_left: bool
+    unfinished: bool
+    removed: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    custody: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.due or self.pending or self.unfinished)

@@ -162,8 +162,7 @@ class Account:
                 found[-1][1] = row.seq
             else:
                 found.append([row.seq, row.seq])
-        if found:
-            self._numbers[stream] = found
+                self._numbers[stream] = found  # at once: what follows is folded with it in mind
 
     @property
     def total(self) -> int:
