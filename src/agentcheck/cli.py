@@ -39,9 +39,10 @@ class _Group(click.Group):
             error.exit_code = 4  # type: ignore[misc]
             raise
         except AgentcheckError as error:
+            from agentcheck.ledger.redaction import for_no_run
             from agentcheck.reporting.safe_text import visible
 
-            click.echo(f"agentcheck: {visible(str(error))}", err=True)
+            click.echo(f"agentcheck: {visible(for_no_run().text(str(error)))}", err=True)
             ctx.exit(int(error.exit_code))
 
 
@@ -82,6 +83,12 @@ def run(
     from agentcheck.settings import read_settings
 
     settings = read_settings(Path.cwd())
+    if settings.checkpoints.publish:
+        # A place or a key that cannot be used is told before pytest starts, and once: not by each of its workers.
+        from agentcheck.plugins import load
+        from agentcheck.publishing import configured
+
+        configured(settings, load, os.environ)
     words = list(arguments)
     paths = [word for before, word in zip(["", *words], words, strict=False) if _is_path(word, before)]
     if not paths:
@@ -189,16 +196,27 @@ def _find(name: str, reports: str | None) -> Any:
 
 @main.command()
 @click.argument("ledger", default="last")
+@click.option("--checkpoint", "checkpoint", multiple=True, metavar="PATH", help="A signed checkpoint, or a folder.")
+@click.option("--keys", metavar="FILE", help="Whose signatures count (a trust file).")
+@click.option("--events", is_flag=True, help="Read every event too: form, order, actions without a result.")
+@click.option("--whole", is_flag=True, help="Exit 1 unless every stream has ended and nothing is open.")
+@click.option("--witnesses", metavar="N", type=click.IntRange(0), default=0, help="Exit 1 unless N witnesses saw it.")
+@click.option("--processes", metavar="N", type=click.IntRange(0), default=0, help="For long streams.")
+@click.option("--json", is_flag=True, help="Answer as JSON.")
+@click.option("--event", metavar="FILE", help="The bytes of one event, to check with --proof instead of a ledger.")
+@click.option("--proof", metavar="FILE", help="A proof that the event is in a checkpoint's tree.")
 @click.option("--reports", metavar="DIR", help="Where runs are (default: reports).")
-def verify(ledger: str, reports: str | None) -> None:
-    """Re-derive a ledger's chain: LEDGER is a ledger file, a run's folder, or a run's id (default: the last run).
+def verify(ledger: str, reports: str | None, **options: Any) -> None:
+    """Re-derive a ledger: LEDGER is a ledger file, a run's folder, or a run's id (default: the last run).
 
-    Uses a module that imports the standard library only, and can be run without agentcheck installed.
+    Uses a package that imports the standard library only, and can be run without agentcheck installed.
+    Exit code: 0 what was asked for holds, 1 it does not, 4 a path cannot be used.
     """
-    import agentcheck.ledger.verify as verifier
+    from argparse import Namespace
 
-    path = ledger if Path(ledger).exists() else str(_find(ledger, reports).path)
-    sys.exit(verifier.main([path]))
+    from agentcheck.verifying import verify as check
+
+    sys.exit(check(Namespace(path=ledger, **options), Path(reports) if reports else None))
 
 
 @main.command()

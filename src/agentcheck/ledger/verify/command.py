@@ -18,28 +18,23 @@ from .sqlite import SqliteSource
 from .stream import Source
 from .tree import includes
 
-_EFFECTS = "Events are attempts and observed results, not proof of external effect."
 LIMITS = {
-    CONSISTENT: (
-        "Without an outside checkpoint this shows internal consistency only: it cannot detect a cut tail or a complete "
-        "rewrite.\nKeep the sizes and heads above, or signed checkpoints, where whoever may write the ledger cannot "
-        f"write. {_EFFECTS}"
-    ),
-    WITH_CHECKPOINT: (
-        "Modification, insertion, reordering and deletion of any event that the checkpoint covers are detected, a cut "
-        "tail and a rewrite too.\nNot detected: what is missing or changed after it, and a rewrite by somebody who has "
-        "the signing key and can replace every\ncheckpoint you hold; the time is that of the signer's clock. "
-        f"{_EFFECTS}"
-    ),
-    WITNESSED: (
-        "As with a checkpoint; and each witness states that, by its clock, it had seen this tree and none that "
-        "contradicts it.\nNot detected: what is missing or changed after the checkpoint, and a rewrite together with "
-        f"the signing key and all these\nwitnesses. {_EFFECTS}"
-    ),
-    INCONSISTENT: (
-        "What is derived up to the event that is named holds; of what follows nothing can be said. This does not tell "
-        f"who changed it,\nor why. {_EFFECTS}"
-    ),
+    CONSISTENT: """\
+Without an outside checkpoint this shows internal consistency only: it cannot detect a cut tail or a complete rewrite.
+Keep the sizes and heads above, or signed checkpoints, where whoever may write the ledger cannot write.
+Events are attempts and observed results, not proof of external effect.""",
+    WITH_CHECKPOINT: """\
+Modification, insertion, reordering and deletion of any event that the checkpoint covers are detected, a cut tail and a
+rewrite too. Not detected: what is missing or changed after it, and a rewrite by somebody who has the signing key and can
+replace every checkpoint you hold; the time is that of the signer's clock.
+Events are attempts and observed results, not proof of external effect.""",
+    WITNESSED: """\
+As with a checkpoint; and each witness states that, by its clock, it had seen this tree and none that contradicts it.
+Not detected: what is missing or changed after the checkpoint, and a rewrite together with the signing key and all these
+witnesses. Events are attempts and observed results, not proof of external effect.""",
+    INCONSISTENT: """\
+What is derived up to the event that is named holds; of what follows nothing can be said. This does not tell who changed
+it, or why.""",
 }
 _NOT_READ = "Bytes, chain and tree were derived; what the events say was not read (--events does, more slowly)."
 
@@ -63,7 +58,7 @@ def verify(
     """
     root = Path(path)
     return verify_sources(
-        [SqliteSource(file) for file in _files(root)],
+        sources_of(root),
         str(root),
         whole_run=root.is_dir(),
         events=events,
@@ -73,7 +68,12 @@ def verify(
     )
 
 
-def _files(root: Path) -> list[Path]:
+def sources_of(root: Path) -> list[SqliteSource]:
+    """The ledger file at a path, or all of a folder.
+
+    Raises:
+        UnusablePath: there is none.
+    """
     try:
         if root.is_dir():
             files = sorted(each for each in root.iterdir() if each.suffix == ".db" and each.is_file())
@@ -86,7 +86,7 @@ def _files(root: Path) -> list[Path]:
                 pass
     except OSError as error:
         raise UnusablePath(f"{root}: {error.strerror or error}") from error
-    return files
+    return [SqliteSource(file) for file in files]
 
 
 def read_notes(places: Sequence[str]) -> list[Note]:
@@ -259,13 +259,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         trust = read_trust(given.keys) if given.keys else None
         if given.proof or given.event:
-            return _prove(given, trust)
+            return prove(given, trust)
         if not given.path:
             made.print_usage(sys.stderr)
             return 4
-        return report(
-            given, [SqliteSource(file) for file in _files(Path(given.path))], Path(given.path).is_dir(), trust
-        )
+        path = Path(given.path)
+        return report(given, sources_of(path), path.is_dir(), trust)
     except UnusablePath as error:
         print(_plain(str(error)), file=sys.stderr)
         return 4
@@ -304,7 +303,12 @@ def _ask(result: Result, given: argparse.Namespace) -> None:
         result.unmet.append(f"{given.witnesses} witnesses (--witnesses); {result.witnesses} saw it")
 
 
-def _prove(given: argparse.Namespace, trust: Trust | None) -> int:
+def prove(given: argparse.Namespace, trust: Trust | None) -> int:
+    """Check one event by its proof, print the answer, and give the exit status.
+
+    Raises:
+        UnusablePath: a file is not named, or cannot be read.
+    """
     if not (given.proof and given.event and trust):
         raise UnusablePath("to check one event, give --event FILE, --proof FILE and --keys FILE")
     try:
