@@ -25,8 +25,8 @@ Keep the sizes and heads above, or signed checkpoints, where whoever may write t
 Events are attempts and observed results, not proof of external effect.""",
     WITH_CHECKPOINT: """\
 Modification, insertion, reordering and deletion of any event that the checkpoint covers are detected, a cut tail and a
-rewrite too. Not detected: what is missing or changed after it, and a rewrite by somebody who has the signing key and can
-replace every checkpoint you hold; the time is that of the signer's clock.
+rewrite too. Not detected: what is missing or changed after it, and a rewrite by somebody who has the signing key and
+can replace every checkpoint you hold; the time is that of the signer's clock.
 Events are attempts and observed results, not proof of external effect.""",
     WITNESSED: """\
 As with a checkpoint; and each witness states that, by its clock, it had seen this tree and none that contradicts it.
