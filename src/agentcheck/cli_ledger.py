@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from agentcheck.cli_checkpoints import COMMANDS
 from agentcheck.errors import AgentcheckError, UserError
 
 
@@ -211,3 +212,7 @@ def export(
     for stream, events in made.events.items():
         click.echo(visible(f"{stream}  {events} events, {len(made.withheld.get(stream, ()))} withheld for this copy"))
     click.echo(visible(f"{made.custody} says so in {directory}; check it with: agentcheck verify {directory}"))
+
+
+for command in COMMANDS:
+    ledger.add_command(command)

@@ -300,8 +300,9 @@ class Anchor(Protocol):
         ...
 
 
-#: ``(address) -> Anchor``, by the scheme of an address in ``[tool.agentcheck.checkpoints] publish``.
-AnchorFactory = Callable[[str], Anchor]
+#: ``(address, project's root) -> Anchor``, by the scheme of an address in ``[tool.agentcheck.checkpoints] publish``.
+#: Raises a `UserError` where the address cannot be used; it is made before any case runs.
+AnchorFactory = Callable[[str, Path], Anchor]
 
 
 class Loaded(NamedTuple):

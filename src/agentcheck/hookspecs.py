@@ -62,6 +62,11 @@ def agentcheck_stores() -> Mapping[str, Any]:
     """Where the events of a run are kept: scheme of ``AGENTCHECK_STORE`` -> `contracts.RunStoreFactory`."""
 
 
+@hookspec
+def agentcheck_anchors() -> Mapping[str, Any]:
+    """Where signed checkpoints are kept: scheme of an address -> `contracts.AnchorFactory`."""
+
+
 #: Hook name without its prefix -> what one entry of it is called in messages and in ``agentcheck list``.
 KINDS: Mapping[str, str] = {
     "agents": "agent",
@@ -73,4 +78,5 @@ KINDS: Mapping[str, str] = {
     "datasets": "dataset format",
     "reporters": "reporter",
     "stores": "store",
+    "anchors": "place for checkpoints",
 }

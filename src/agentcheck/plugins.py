@@ -27,6 +27,7 @@ BUILTINS = (
     "agentcheck.datasets.builtin",
     "agentcheck.reporting.builtin",
     "agentcheck.storage.builtin",
+    "agentcheck.anchors.builtin",
 )
 
 

@@ -13,10 +13,10 @@ import platform
 import re
 import secrets
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from agentcheck.contracts import RunStore, Store
 from agentcheck.engine import microseconds
 from agentcheck.errors import StoreError, UserError
 from agentcheck.events import Event
+from agentcheck.ledger.checkpoints import Checkpoints, Payloads
 from agentcheck.ledger.ledger import Ledger
 from agentcheck.ledger.reading import read_events
 from agentcheck.ledger.redaction import Redactor
@@ -37,6 +38,8 @@ KEY_FILE = "redaction.key"
 LOST_FILE = "workers.lost"
 #: The address of the run's store, without a password; not there where the streams are files of the folder.
 STORE_FILE = "store.url"
+#: ``(run, stream, payloads) -> Checkpoints``: what signs a stream while it is written.
+Sign = Callable[[str, str, Payloads], Checkpoints]
 _RUN_ID = re.compile(r"^\d{8}-\d{6}-[0-9a-f]{4}$")
 
 
@@ -219,14 +222,32 @@ class RunFolder:
         return f"{worker}-r{number}"
 
     @contextmanager
-    def writing(self, stream: str) -> Iterator[Ledger]:
-        """Open a stream for writing; both ledger and store are closed at the end, whatever happens."""
-        store = self.store.writing(stream)
-        try:
-            with Ledger(store, stream, redact=self.redactor(), clock=microseconds) as ledger:
-                yield ledger
-        finally:
-            store.close()
+    def writing(self, stream: str, sign: Sign | None = None) -> Iterator[Ledger]:
+        """Open a stream for writing; both ledger and store are closed at the end, whatever happens.
+
+        ``sign`` makes what signs and publishes its checkpoints; the last one is signed when the ledger has closed.
+
+        Raises:
+            AnchorError: at the end, where the last checkpoint could not be kept everywhere; the ledger is whole.
+        """
+        with contextlib.ExitStack() as stack:
+            checkpoints = None
+            if sign is not None:
+                checkpoints = stack.enter_context(sign(self.id, stream, partial(self.payloads, stream)))
+            store = self.store.writing(stream)
+            stack.callback(store.close)
+            observe = checkpoints.observe if checkpoints else None
+            ledger = Ledger(store, stream, redact=self.redactor(), clock=microseconds, observe=observe)
+            stack.enter_context(ledger)
+            if checkpoints:
+                checkpoints.start(ledger)
+            yield ledger
+
+    @contextmanager
+    def payloads(self, stream: str, start: int) -> Iterator[Iterable[bytes]]:
+        """What is stored of a stream, from a sequence number on."""
+        with self.reading(stream) as store:
+            yield (row.payload for row in store.read(stream, start))
 
     @contextmanager
     def reading(self, stream: str) -> Iterator[Store]:

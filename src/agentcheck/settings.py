@@ -20,6 +20,20 @@ else:
 
 
 @dataclass(frozen=True)
+class CheckpointSettings:
+    """``[tool.agentcheck.checkpoints]``: where signed checkpoints of the ledger go, how often, and whose keys count.
+
+    ``publish`` holds addresses (``file:DIR``, ``git:refs/notes/NAME``, ``https://...``); ``trust`` is the path of a
+    trust file, ``""`` for none.
+    """
+
+    publish: tuple[str, ...] = ()
+    every_events: int = 10_000
+    every_seconds: int = 60
+    trust: str = ""
+
+
+@dataclass(frozen=True)
 class Settings:
     """What ``[tool.agentcheck]`` says; ``root`` is the folder that its paths are relative to."""
 
@@ -28,6 +42,7 @@ class Settings:
     reports: str = "reports"
     concurrency: int = 32
     retention: Mapping[str, RetentionClass] = field(default_factory=dict)
+    checkpoints: CheckpointSettings = CheckpointSettings()
 
     @property
     def reports_path(self) -> Path:
@@ -46,6 +61,13 @@ _TYPES: dict[str, tuple[type, str]] = {
     "reports": (str, "a path"),
     "concurrency": (int, "a number of at least 1"),
     "retention": (dict, "tables: [tool.agentcheck.retention.<class>]"),
+    "checkpoints": (dict, "a table: [tool.agentcheck.checkpoints]"),
+}
+_CHECKPOINTS: dict[str, tuple[type, str]] = {
+    "publish": (list, 'a list of addresses, such as "file:checkpoints" or "git:refs/notes/agentcheck"'),
+    "every_events": (int, "a number of at least 1"),
+    "every_seconds": (int, "a number of at least 1"),
+    "trust": (str, "the path of a trust file"),
 }
 #: A century: a date further off than any rule asks for is a slip of the keyboard.
 _MOST_DAYS = 36_525
@@ -74,19 +96,39 @@ def _read(file: Path, folder: Path) -> Settings:
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or nothing that Python can hold
         raise UserError(f"not valid TOML: {error}", where=str(file)) from None
     table: dict[str, Any] = document.get("tool", {}).get("agentcheck", {})
-    for key, value in table.items():
-        if key not in _TYPES:
-            near = get_close_matches(key, _TYPES, 1)
-            advice = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_TYPES)}"
-            raise UserError(f"unknown key {key!r} in [tool.agentcheck]", where=str(file), advice=advice)
-        kind, what = _TYPES[key]
-        if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 1):
-            raise UserError(f"[tool.agentcheck] {key} must be {what}", where=str(file))
+    _check(table, _TYPES, "[tool.agentcheck]", file)
     if "suites" in table:
         table = {**table, "suites": tuple(map(str, table["suites"]))}
     if "retention" in table:
         table = {**table, "retention": {name: _class(name, row, file) for name, row in table["retention"].items()}}
+    if "checkpoints" in table:
+        table = {**table, "checkpoints": _checkpoints(table["checkpoints"], file)}
     return Settings(folder, **table)
+
+
+def _check(table: Mapping[str, Any], known: Mapping[str, tuple[type, str]], place: str, file: Path) -> None:
+    """Refuse unknown keys and values of another type."""
+    for key, value in table.items():
+        if key not in known:
+            near = get_close_matches(key, known, 1)
+            advice = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise UserError(f"unknown key {key!r} in {place}", where=str(file), advice=advice)
+        kind, what = known[key]
+        if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 1):
+            raise UserError(f"{place} {key} must be {what}", where=str(file))
+
+
+def _checkpoints(table: Mapping[str, Any], file: Path) -> CheckpointSettings:
+    place = "[tool.agentcheck.checkpoints]"
+    _check(table, _CHECKPOINTS, place, file)
+    publish = tuple(table.get("publish", ()))
+    for address in publish:
+        if not isinstance(address, str) or not address.partition(":")[1]:
+            raise UserError(f"{place} publish must be {_CHECKPOINTS['publish'][1]}", where=f"{file}: {address!r}")
+    twice = [address for number, address in enumerate(publish) if address in publish[:number]]
+    if twice:
+        raise UserError(f"{place} publish names {twice[0]!r} twice", where=str(file))
+    return CheckpointSettings(**{**table, "publish": publish})
 
 
 def _class(name: str, row: Any, file: Path) -> RetentionClass:

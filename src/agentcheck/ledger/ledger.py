@@ -23,7 +23,7 @@ import queue
 import threading
 import time as time_module
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -67,7 +67,8 @@ class Ledger:
 
     ``redact`` is a `agentcheck.ledger.redaction.Redactor`; ``clock`` gives microseconds since the Unix epoch.
     ``record`` may be called from any thread, ``settle`` from any event loop. ``stall_timeout`` is how long
-    ``record`` waits, in seconds, when the queue is full because the store is slower than the recording.
+    ``record`` waits, in seconds, when the queue is full because the store is slower than the recording. ``observe``
+    is told by the writer thread of rows that are on disk, after whoever waits for them; it may not raise.
 
     Raises:
         LedgerError: the stream exists already; a resumed run writes a stream of its own.
@@ -82,6 +83,7 @@ class Ledger:
         redact: Redact,
         clock: Callable[[], int] = _now,
         stall_timeout: float = 60.0,
+        observe: Callable[[Sequence[Row]], None] | None = None,
     ) -> None:
         if store.head(stream) is not None:
             raise LedgerError(f"stream {stream!r} exists already", advice="record into a stream of another name")
@@ -90,6 +92,7 @@ class Ledger:
         self._redact = redact
         self._clock = clock
         self._stall_timeout = stall_timeout
+        self._observe = observe
         self._lock = threading.Lock()
         self._stored = threading.Condition(self._lock)  # after each commit, and on failure
         self._seq = 0
@@ -282,6 +285,8 @@ class Ledger:
                     self._stored.notify_all()
             if waiters:
                 _resolve(waiters, None)
+            if rows and self._observe is not None:
+                self._observe(rows)
             if closing:
                 return
 

@@ -76,6 +76,16 @@ def root(leaves: Iterable[bytes]) -> bytes:
     return tree.root()
 
 
+def roots(leaves: Iterable[bytes], sizes: Iterable[int]) -> dict[int, bytes]:
+    """The roots of a tree at several sizes, by one pass; sizes beyond the last leaf are left out."""
+    found, tree, rest = {}, Frontier(), iter(leaves)
+    for size in sorted(set(sizes)):
+        tree.extend(islice(rest, size - tree.size))
+        if tree.size == size:
+            found[size] = tree.root()
+    return found
+
+
 def inclusion_proof(leaves: Iterable[bytes], index: int, size: int) -> list[bytes]:
     """That a leaf is in a tree: the siblings on the way from it to the root (RFC 9162, section 2.1.3.1).
 

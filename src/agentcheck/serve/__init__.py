@@ -1,0 +1,1 @@
+"""What answers over HTTP: a witness (C2SP tlog-witness)."""
