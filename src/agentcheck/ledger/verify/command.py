@@ -270,8 +270,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 4
 
 
-def report(given: argparse.Namespace, sources: Sequence[Source], whole_run: bool, trust: Trust | None) -> int:
+def report(
+    given: argparse.Namespace,
+    sources: Sequence[Source],
+    whole_run: bool,
+    trust: Trust | None,
+    kept: Sequence[Note] = (),
+) -> int:
     """Check sources as the options say, print the answer, and give the exit status.
+
+    ``kept`` are further checkpoints, which count only where a key is trusted.
 
     Raises:
         UnusablePath: a checkpoint cannot be read, or none is trusted because no key is.
@@ -284,10 +292,12 @@ def report(given: argparse.Namespace, sources: Sequence[Source], whole_run: bool
         given.path,
         whole_run=whole_run,
         events=given.events,
-        notes=notes,
+        notes=[*notes, *(kept if trust else ())],
         trust=trust,
         processes=given.processes,
     )
+    if kept and trust is None:
+        result.notices.append(f"{len(kept)} checkpoint(s) are kept of this run, and no keys are trusted (--keys FILE)")
     _ask(result, given)
     print(as_json(result) if given.json else describe(result))
     return 0 if result.consistent and not result.unmet else 1
