@@ -65,13 +65,33 @@ PACKAGE = "__init__"
 FORBIDDEN_NAMES = {"utils", "common", "core", "helpers", "managers", "services", "models", "types"}
 #: Third-party modules of the core, and the only places that may import the particular ones.
 CORE = {"pytest", "_pytest", "pluggy", "pydantic", "click", "rich", "yaml", "orjson", "httpx", "tomli", "packaging"}
-ONLY_IN = {"jinja2": ("reporting",), "pandas": ("reporting",), "xdist": ("pytest_plugin",), "cryptography": ("ledger",)}
+ONLY_IN = {
+    "jinja2": ("reporting",),
+    "pandas": ("reporting",),
+    "xdist": ("pytest_plugin",),
+    "cryptography": ("ledger",),
+    "psycopg": ("storage",),
+    "psycopg_pool": ("storage",),
+}
 #: Plain dataclasses and names only; pydantic validates at the borders, never here.
 PLAIN = {"__init__", "records", "events", "errors", "contracts", "hookspecs", "plugins"}
 #: What would bring a clock, randomness or the outside world into a decision.
 IMPURE = {"asyncio", "threading", "socket", "subprocess", "time", "random", "secrets", "uuid", "sqlite3", "httpx"}
 #: Never loaded by importing agentcheck, by its pytest plugin, or by listing the plugins.
-HEAVY = ("pydantic", "deepeval", "pandas", "numpy", "phoenix", "rich", "httpx", "jinja2", "yaml", "sqlite3", "click")
+HEAVY = (
+    "pydantic",
+    "deepeval",
+    "pandas",
+    "numpy",
+    "phoenix",
+    "rich",
+    "httpx",
+    "jinja2",
+    "yaml",
+    "sqlite3",
+    "click",
+    "psycopg",
+)
 
 
 class Import(NamedTuple):

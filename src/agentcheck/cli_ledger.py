@@ -216,3 +216,12 @@ def export(
 
 for command in COMMANDS:
     ledger.add_command(command)
+
+
+@ledger.command()
+def migrate() -> None:
+    """Make the tables in the database that AGENTCHECK_STORE names, or bring them up to date, as their owner."""
+    from agentcheck import stores
+
+    where, applied = stores.migrate()
+    click.echo(f"{where}: {'applied ' + ', '.join(applied) if applied else 'nothing to do'}")

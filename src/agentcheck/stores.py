@@ -61,3 +61,22 @@ def examine() -> Sequence[tuple[str, str, str]]:
     except AgentcheckError as error:
         return [("fail", f"{error.where}: {error.what}" if error.where else error.what, error.advice)]
     return [("ok", f"{address.without_password()} answers", "")]
+
+
+def migrate() -> tuple[str, Sequence[str]]:
+    """Bring the tables of the store of new runs up to date: where it is, and what was applied.
+
+    Raises:
+        UserError: the store has no tables.
+        StoreError: it does not answer, or the login may not.
+    """
+    address = wanted()
+    store = None if address is None else factory(address)(str(address), "migrate", Path())
+    apply = getattr(store, "migrate", None)
+    if address is None or apply is None:
+        raise UserError(
+            "this store has no tables to migrate",
+            where=STORE_VARIABLE,
+            advice=f"set {STORE_VARIABLE} to postgresql://owner@host:5432/database",
+        )
+    return str(address.without_password()), apply()

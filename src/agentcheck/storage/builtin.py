@@ -12,4 +12,6 @@ def agentcheck_stores() -> Mapping[str, str]:
     """Where the events of a run are kept."""
     return {
         "sqlite": "agentcheck.storage.sqlite_run:SqliteRun",
+        "postgresql": "agentcheck.storage.postgres_run:PostgresRun",
+        "postgres": "agentcheck.storage.postgres_run:PostgresRun",
     }

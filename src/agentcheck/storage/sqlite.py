@@ -28,6 +28,7 @@ from urllib.parse import quote
 from agentcheck.contracts import Row
 from agentcheck.errors import StoreError
 from agentcheck.storage.lock import WriterLock
+from agentcheck.storage.sequence import continued
 
 #: ``PRAGMA application_id`` of a ledger ("acl1") and ``PRAGMA user_version`` of its tables.
 APPLICATION_ID = 0x61636C31
@@ -136,7 +137,7 @@ class SqliteStore:
             return
         with self._guard:
             self._check_open()
-            heads = self._continued(rows)
+            heads = continued(rows, self._last, str(self.path))
             try:
                 if len(rows) <= _ROWS_PER_STATEMENT:
                     self._insert(rows)
@@ -157,25 +158,6 @@ class SqliteStore:
 
     def _insert(self, rows: Sequence[Row]) -> None:
         self._connection.execute(_insert_statement(len(rows)), list(chain.from_iterable(rows)))
-
-    def _continued(self, rows: Sequence[Row]) -> dict[str, int]:
-        stream, first = rows[0].stream, self._last(rows[0].stream) + 1
-        if {row[0] for row in rows} == {stream} and [row[1] for row in rows] == [*range(first, first + len(rows))]:
-            return {stream: rows[-1].seq}  # as it should be, and nearly always is; the rest finds what is wrong
-        heads: dict[str, int] = {}
-        for row in rows:
-            last = heads.get(row.stream)
-            if last is None:
-                last = self._last(row.stream)
-            if row.seq != last + 1:
-                what = "repeats" if row.seq <= last else "leaves a gap before"
-                raise StoreError(
-                    f"stream {row.stream!r}: the batch {what} sequence number {row.seq} (the last one is {last})",
-                    where=str(self.path),
-                    advice="a stream is appended to by one ledger; a resumed run writes a stream of its own",
-                )
-            heads[row.stream] = row.seq
-        return heads
 
     def _last(self, stream: str) -> int:
         if stream not in self._heads:
