@@ -29,7 +29,8 @@ def suite(name: str, retention: str, cases: int) -> tuple[str, dict[str, object]
     """The event that names a suite and its class."""
     gate = {"pass_rate": "1", "max_errors": 9, "metrics": {}}
     fields = {"gate": gate, "cases": cases, "deselected": 0, "trials": 1, "unsafe": False, "base": ""}
-    return "run.suite", body("run.suite", suite=name, retention=retention, **fields), ""
+    lists = dict.fromkeys(("skipped_records", "changed", "tags"), [])
+    return "run.suite", body("run.suite", suite=name, retention=retention, **fields, **lists), ""
 
 
 def payables() -> list[Trial]:
@@ -39,7 +40,7 @@ def payables() -> list[Trial]:
 
 
 def make_run(reports: Path, *, other: str = "standard", finished: bool = True) -> RunFolder:
-    """A run of the suites clinic (class ``patient``) and payables (class ``other``), in two streams; files beside it."""
+    """A run of the suites clinic (class ``patient``) and payables (``other``), in two streams; files beside it."""
     run = RunFolder(reports / "20260101-000000-0001")
     run.create()
     ours, theirs = clinic(), payables()
@@ -65,7 +66,7 @@ def write(
     """A stream of the run, an event a millisecond from `STARTED` on."""
     ticks = count(STARTED, 1000)
     with Ledger(run.store.writing(stream), stream, redact=run.redactor(), clock=lambda: next(ticks)) as ledger:
-        ledger.record("run.started", body("run.started", run=run.id, worker=stream))
+        ledger.record("run.started", body("run.started", run=run.id, worker=stream, command=["agentcheck", "run"]))
         for name, fields, session in rows:
             ledger.record(name, fields, session)
         if finished:

@@ -89,6 +89,16 @@ def test_time_only_adds_and_content_goes_first(
             assert all((e.stream, e.seq) in now for e in own if retention(e.type) == "content" and e.type not in KEPT)
 
 
+@given(st.integers(0, 400), st.integers(0, 3 * DAY))
+def test_what_is_due_is_due_on_the_microsecond(age: int, end: int) -> None:
+    """The last day counts whole, and not a moment more."""
+    events = [Event("run.suite", {"suite": "s", "retention": "p"}, "", end, 1, "main")]
+    events.append(Event("case.turn", {}, "s::a#1", end, 2, "main"))
+    known = {"p": RetentionClass("p", age)}
+    assert taken(events, known, end + age * DAY - 1) == set()
+    assert taken(events, known, end + age * DAY) == {("main", 2)}
+
+
 @given(runs(), st.integers(0, 10**6))
 def test_without_classes_nothing_is_ever_due(events: list[Event], age: int) -> None:
     """No table, no purge; nor for a suite whose class nobody defines."""

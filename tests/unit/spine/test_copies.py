@@ -103,6 +103,18 @@ def test_a_purged_run_is_copied_as_it_is(run: RunFolder, tmp_path: Path) -> None
     purged, redacted = read_custody(RunFolder(tmp_path / "out")).tombstones
     assert (purged.purpose, purged.stream, redacted.purpose, redacted.stream) == ("purge", "main", "redaction", "gw0")
     held_by_chain(RunFolder(tmp_path / "out"))
+    export(made, tmp_path / "part", ["main:2-9"], by="bob")
+    (stone,) = read_custody(RunFolder(tmp_path / "part")).tombstones[1:]
+    gone = {row.seq for row in rows(made)["main"] if row.payload[:1] == b"\x00"}
+    assert {n for first, last in stone.ranges for n in range(first, last + 1)} == set(range(2, 10)) - gone
+
+
+def test_a_copy_of_a_copy_is_still_of_the_run(run: RunFolder, tmp_path: Path) -> None:
+    """Whatever its folder is called, its custody names the run that the events are of."""
+    export(run, tmp_path / "out", by="bob")
+    export(RunFolder(tmp_path / "out"), tmp_path / "again", by="cleo")
+    opened = [event.body for event in RunFolder(tmp_path / "again").events() if event.type == "custody.opened"]
+    assert [(body["run"], body["by"]) for body in opened] == [(run.id, "ann"), (run.id, "bob"), (run.id, "cleo")]
 
 
 @pytest.mark.parametrize(

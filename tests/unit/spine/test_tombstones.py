@@ -76,6 +76,20 @@ def test_a_later_purge_ends_an_earlier_one_and_a_copy_ends_none() -> None:
     assert not Custody([stone([[1, 2]], purpose="redaction")]).unfinished
 
 
+def test_the_first_release_of_a_hold_stands() -> None:
+    """A second one changes nothing, and one of a hold that nobody placed is passed over."""
+    placed = Event("hold.placed", {"hold": "hold-1", "reason": "x", "by": "ann"}, stream="custody-1")
+    ends = [
+        Event("hold.released", {"hold": name, "reason": "y", "by": by}, stream="custody-2")
+        for name, by in (("hold-1", "bob"), ("hold-1", "eve"), ("hold-9", "eve"))
+    ]
+    assert [each.id for each in Custody([placed]).in_force] == ["hold-1"]
+    custody = Custody([placed, *ends])
+    assert custody.in_force == []
+    assert custody.holds["hold-1"].released is ends[0]
+    assert list(custody.holds) == ["hold-1"]
+
+
 def test_what_may_be_of_a_trial_is_what_lies_within_and_right_beside_it() -> None:
     """Withheld events next to the first and the last one count too: a trial begins and ends with content."""
     made = account({2, 3, 6, 9}, stone([[2, 3], [6, 6], [9, 9]]))
