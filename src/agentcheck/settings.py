@@ -124,7 +124,8 @@ def _checkpoints(table: Mapping[str, Any], file: Path) -> CheckpointSettings:
     publish = tuple(table.get("publish", ()))
     for address in publish:
         if not isinstance(address, str) or not address.partition(":")[1]:
-            raise UserError(f"{place} publish must be {_CHECKPOINTS['publish'][1]}", where=f"{file}: {address!r}")
+            what = _CHECKPOINTS["publish"][1]
+            raise UserError(f"{place} publish must be {what}, and {address!r} is none", where=str(file))
     twice = [address for number, address in enumerate(publish) if address in publish[:number]]
     if twice:
         raise UserError(f"{place} publish names {twice[0]!r} twice", where=str(file))

@@ -8,7 +8,7 @@ import pytest
 
 from agentcheck.errors import UserError
 from agentcheck.retention import RetentionClass
-from agentcheck.settings import read_settings
+from agentcheck.settings import CheckpointSettings, read_settings
 
 
 def write(folder: Path, text: str) -> Path:
@@ -48,6 +48,17 @@ def test_retention_classes_are_read_and_what_they_leave_out_is_kept(tmp_path: Pa
     assert read_settings(write(tmp_path, "")).retention == {}
 
 
+def test_where_checkpoints_go_is_read(tmp_path: Path) -> None:
+    """The table is read whole; without it nothing is published."""
+    text = (
+        '[tool.agentcheck.checkpoints]\npublish = ["file:kept", "git:refs/notes/agentcheck"]\n'
+        'every_events = 5\nevery_seconds = 6\ntrust = "keys.txt"\n'
+    )
+    found = read_settings(write(tmp_path, text)).checkpoints
+    assert found == CheckpointSettings(("file:kept", "git:refs/notes/agentcheck"), 5, 6, "keys.txt")
+    assert read_settings(write(tmp_path, "")).checkpoints == CheckpointSettings((), 10_000, 60, "")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -56,6 +67,15 @@ def test_retention_classes_are_read_and_what_they_leave_out_is_kept(tmp_path: Pa
         ("[tool.agentcheck]\nconcurrency = true\n", "concurrency must be"),
         ("[tool.agentcheck]\nsuites = 'x'\n", "suites must be a list of paths"),
         ("[tool.agentcheck]\nretention = 3\n", "retention must be tables"),
+        ("[tool.agentcheck]\ncheckpoints = 3\n", "checkpoints must be a table"),
+        ("[tool.agentcheck.checkpoints]\npublisch = []\n", "unknown key 'publisch' in .tool.agentcheck.checkpoints"),
+        ("[tool.agentcheck.checkpoints]\npublish = 'file:x'\n", "publish must be a list of addresses"),
+        ("[tool.agentcheck.checkpoints]\npublish = ['x']\n", "publish must be a list of addresses"),
+        ("[tool.agentcheck.checkpoints]\npublish = [3]\n", "publish must be a list of addresses"),
+        ("[tool.agentcheck.checkpoints]\npublish = ['file:x', 'file:x']\n", "names 'file:x' twice"),
+        ("[tool.agentcheck.checkpoints]\nevery_events = 0\n", "every_events must be a number of at least 1"),
+        ("[tool.agentcheck.checkpoints]\nevery_seconds = 1.5\n", "every_seconds must be a number of at least 1"),
+        ("[tool.agentcheck.checkpoints]\ntrust = 1\n", "trust must be the path of a trust file"),
         ("[tool.agentcheck.retention]\npatient = 3\n", r"retention.patient\] must be a table"),
         ("[tool.agentcheck.retention.'a b']\n", "a class is named with letters"),
         ("[tool.agentcheck.retention.p]\ncontent_day = 3\n", "unknown key 'content_day'"),
