@@ -23,14 +23,18 @@ from agentcheck.collection import Measure, Plan, case_hash
 from agentcheck.contracts import Agent, Model, World
 from agentcheck.deadlines import Deadlines
 from agentcheck.errors import ActionDenied, AgentcheckError, AgentError, HarnessError, WorldError
+from agentcheck.events import Event
 from agentcheck.ledger.canonical import dump_json
 from agentcheck.ledger.ledger import Ledger
 from agentcheck.records import Case, Score, Task, Transcript, Verdict, VerdictStatus
 from agentcheck.session import Clock, Door
-from agentcheck.transcript import expected, fold, given, tool_dict
+from agentcheck.transcript import expected, fold, given, score_from, tool_dict, verdict_from
 from agentcheck.verdicts import case_status, format_number, judge, trial_verdict
+from agentcheck.worlds.effects import redacting
 
 Key = tuple[str, str]
+#: JSON text in, the same without secrets out.
+Redact = Callable[[str], str]
 _UNSAFE_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
 #: Trials in flight at once, where nothing else is said.
 CONCURRENCY = 32
@@ -86,6 +90,7 @@ class Engine:
         clock: Clock = microseconds,
         max_failures: int = 0,
         vote_key: bytes = b"",
+        redact: Redact = str,
     ) -> None:
         self.loop = asyncio.new_event_loop()
         self._deadlines = Deadlines(self.loop)
@@ -95,6 +100,7 @@ class Engine:
         self._concurrency = max(1, concurrency)
         self._max_failures = max_failures
         self._vote_key = vote_key
+        self._redact = redact
         self._queue: deque[tuple[Job, int]] = deque()
         self._waiting: dict[Key, asyncio.Future[CaseResult]] = {}
         self._verdicts: dict[Key, list[Verdict]] = {}
@@ -148,7 +154,8 @@ class Engine:
     def _fill(self) -> None:
         while self._queue and len(self._running) < self._concurrency and not self._stopped:
             job, trial = self._queue.popleft()
-            self._start(Trial(job, trial, self._ledger, self._scratch, self._clock, self._deadlines, self._vote_key))
+            more = self._deadlines, self._vote_key, self._redact
+            self._start(Trial(job, trial, self._ledger, self._scratch, self._clock, *more))
 
     def _start(self, trial: Trial) -> None:
         task = self.loop.create_task(self._run(trial))
@@ -283,6 +290,7 @@ class Trial:
         clock: Clock,
         deadlines: Deadlines,
         vote_key: bytes = b"",
+        redact: Redact = str,
     ) -> None:
         self.plan = job.plan
         # A world may take the case's state for its own: trials do not share it.
@@ -295,6 +303,7 @@ class Trial:
         self._clock = clock
         self._deadlines = deadlines
         self._vote_key = vote_key
+        self._redact = redact
         self._door: Door | None = None
         self._agent: Agent | None = None
         self._world: World | None = None
@@ -327,11 +336,11 @@ class Trial:
             self._decided = True
             self._record("case.aborted", {"reason": "cancelled"})
 
-    def _record(self, type_: str, body: dict[str, Any]) -> None:
+    def _record(self, type_: str, body: dict[str, Any]) -> Event:
+        """Record an event of the trial, and give it as the ledger has it."""
         if self._door is not None:
-            self._door.note(type_, body)
-        else:
-            self._ledger.record(type_, body, self.session)
+            return self._door.note(type_, body)
+        return self._ledger.record(type_, body, self.session)
 
     async def _converse(self) -> str:
         """Set up, talk, and take down; returns why the trial could not be completed, empty where it was."""
@@ -367,7 +376,8 @@ class Trial:
 
     def _set_up(self) -> None:
         plan, spec = self.plan, self.plan.suite.spec
-        self._world = world = self._make("world", plan.make_world, spec.world.options(), self._folder())
+        with redacting(self._redact):
+            self._world = world = self._make("world", plan.make_world, spec.world.options(), self._folder())
         model = self._make("model", plan.make_model, self._model_options()) if plan.make_model else None
         self._door = open_door(self.job, self.trial, self._ledger, world, model, self._clock, vote_key=self._vote_key)
         self._agent = self._make("agent", plan.make_agent, spec.agent.options())
@@ -480,13 +490,16 @@ class Trial:
             for measure in self.plan.measures:
                 score = await self._score(measure, transcript)
                 passed, shortfall = judge(score, measure.threshold, measure.direction)
-                scores.append(_judged(score, measure, passed))
+                judged = _judged(score, measure, passed)
                 if shortfall:
                     shortfalls.append(shortfall)
-                self._record("score.recorded", _score_body(scores[-1]))
+                body = _score_body(judged)
+                event = self._record("score.recorded", body)
+                # Reports tell what the ledger holds, without the secrets that a metric may have named.
+                scores.append(judged if event.body == body else score_from(event))
             status, reasons = trial_verdict(scores, shortfalls, self._stopped)
         self._decided = True
-        self._record(
+        event = self._record(
             "verdict.reached",
             {
                 "suite": self.plan.suite.name,
@@ -497,8 +510,7 @@ class Trial:
                 "duration": transcript.duration,
             },
         )
-        verdict = Verdict(status, tuple(reasons), tuple(scores), transcript.duration, self.session)
-        return verdict, transcript
+        return verdict_from(event, scores), transcript
 
     async def _score(self, measure: Measure, transcript: Transcript) -> Score:
         """Score; a metric that raises, or gives NaN, is a broken judge and not a low value."""

@@ -24,6 +24,7 @@ from agentcheck.runs import record_suite
 from agentcheck.session import Door
 from agentcheck.suites import Suite, SuiteFile
 from agentcheck.transcript import fold
+from agentcheck.worlds.effects import redacting
 
 _T = TypeVar("_T")
 _GOVERNANCE = ("policy", "levels", "forbidden", "unknown_tools", "limits", "breaker", "votes", "needed")
@@ -97,6 +98,7 @@ class Governed:
     def decision(self, action: str) -> Decision:
         """What was decided on an action, by its id."""
         step = next(step for step in self.transcript.steps if step.id == action)
+        assert step.outcome != "withheld"  # a session that is going on has all of its events
         return Decision(step.outcome, step.control, step.rule, step.reason, step.level)
 
 
@@ -107,12 +109,12 @@ def session(request: pytest.FixtureRequest) -> Iterator[Governed]:
     plan = _plan(run, request, options)
     case = _case(request, options)
     job = Job(plan, case, run.attempt(plan.suite.name, case.id))
-    world = plan.make_world(
-        plan.suite.spec.world.options(), case, run.folder.scratch / re.sub(r"\W+", "_", session_id(job, 1))
-    )
+    scratch = run.folder.scratch / re.sub(r"\W+", "_", session_id(job, 1))
+    engine = run.engine
+    with redacting(run.redact):
+        world = plan.make_world(plan.suite.spec.world.options(), case, scratch)
     table = plan.suite.spec.model
     model = plan.make_model(table.options(), case) if plan.make_model and table else None
-    engine = run.engine
     door = open_door(job, 1, run.ledger, world, model, microseconds, vote_key=run.folder.key)
     door.note("case.turn", {"turn": 1, "text": case.prompt})
     started = microseconds()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cached_property
@@ -26,8 +28,11 @@ from agentcheck import plugins, verdicts
 from agentcheck.base import Base
 from agentcheck.collection import Plan, prepare
 from agentcheck.engine import CaseResult, Engine, Job
-from agentcheck.errors import AgentcheckError, ExitCode, HarnessError, UserError
+from agentcheck.errors import AgentcheckError, AnchorError, ExitCode, HarnessError, UserError
 from agentcheck.ledger.ledger import Ledger
+from agentcheck.ledger.redaction import for_no_run
+from agentcheck.publishing import KEY_VARIABLE, Publishing, configured
+from agentcheck.pytest_redaction import Aside, hide_in_logs, hide_in_report, hide_in_warning, tell_lost
 from agentcheck.records import Case
 from agentcheck.reporting import terminal
 from agentcheck.reporting.safe_text import visible
@@ -81,9 +86,9 @@ def _ending() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise pytest.UsageError(visible(str(error))) from None
+        raise pytest.UsageError(visible(for_no_run().text(str(error)))) from None
     except AgentcheckError as error:
-        pytest.exit(visible(f"agentcheck: {error}"), returncode=int(error.exit_code))
+        pytest.exit(visible(for_no_run().text(f"agentcheck: {error}")), returncode=int(error.exit_code))
 
 
 class SuiteCollector(pytest.File):
@@ -169,6 +174,11 @@ class SuiteRun:
         self.broken: AgentcheckError | None = None
         self.failed_reports = 0
         self.report: Any = None
+        # Until the run has a key of its own, by one that is thrown away.
+        self._redactor = for_no_run()
+        hide_in_logs(config, self.redact)
+        self._aside = Aside(self._keep_printed)
+        config.add_cleanup(self._aside.end)
         ref = config.getoption("--agentcheck-base")
         folders = [Path(folder) for folder in config.getoption("--agentcheck-suites")]
         self._base: Base | None = Base(ref, config.rootpath, folders) if ref else None
@@ -189,6 +199,20 @@ class SuiteRun:
         gc.set_threshold(*GARBAGE)
         if config.getoption("--agentcheck-resume"):
             self._resume()
+        self._publishing = self._signing()
+
+    def _signing(self) -> Publishing | None:
+        """What signs the ledger and publishes its checkpoints; asked before anything runs.
+
+        The key leaves the environment of the process that runs cases, so that no agent's process is given it. The
+        main process of pytest-xdist runs none, and its workers need it.
+        """
+        if self.config.option.collectonly:
+            return None
+        found = configured(self.settings, lambda: self.registry, os.environ)
+        if found is not None and self.config.getoption("dist", "no") == "no":
+            self._open.callback(os.environ.__setitem__, KEY_VARIABLE, os.environ.pop(KEY_VARIABLE))
+        return found
 
     @cached_property
     def registry(self) -> plugins.Registry:
@@ -246,6 +270,31 @@ class SuiteRun:
                 self._attempts = RunFold.of(self.folder).attempts()
         return self._attempts.get((suite, case), 0) + 1
 
+    # What pytest shows
+
+    def redact(self, text: str) -> str:
+        """A text without secrets; once the run has begun, with the placeholders of its ledger."""
+        return self._redactor.text(text)
+
+    def pytest_sessionstart(self) -> None:
+        """Redact the log; where the run was asked for early, pytest's own plugin had not begun by then."""
+        hide_in_logs(self.config, self.redact)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
+        """Redact what code under test warned of, before pytest keeps it for its summary."""
+        hide_in_warning(warning_message, self.redact)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Redact what is wrong with a suite, and what its modules printed when they were imported."""
+        report = yield
+        if isinstance(collector, SuiteCollector):
+            hide_in_report(report, self.redact)
+        return report
+
     # Collection
 
     def prepare(self, path: Path) -> Plan:
@@ -300,7 +349,8 @@ class SuiteRun:
         if wanted not in known and self.worker == "main" and not self.user_errors:
             near = get_close_matches(wanted, known, 1)
             advice = f"did you mean {near[0]!r}?" if near else "`agentcheck list` shows all cases"
-            raise pytest.UsageError(visible(str(UserError(f"no case is called {wanted!r}", advice=advice))))
+            error = UserError(f"no case is called {wanted!r}", advice=advice)
+            raise pytest.UsageError(visible(self.redact(str(error))))
         kept = [item for item in items if isinstance(item, CaseItem) and item.case.id == wanted]
         left_out = [item for item in items if not (isinstance(item, CaseItem) and item.case.id == wanted)]
         items[:] = kept
@@ -314,7 +364,9 @@ class SuiteRun:
         """This process's stream; opened, with ``run.started``, when something first has to be recorded."""
         if self._ledger is None:
             self.folder.create()
-            ledger = self._open.enter_context(self.folder.writing(self.folder.next_stream(self.worker)))
+            self._redactor = self.folder.redactor()
+            stream = self.folder.next_stream(self.worker)
+            ledger = self._open.enter_context(self.folder.writing(stream, self._publishing))
             command = self.config.getoption("--agentcheck-command") or ["pytest", *self.config.invocation_params.args]
             start(
                 ledger,
@@ -324,6 +376,9 @@ class SuiteRun:
                 root=self.config.rootpath,
                 previous=self.resumed.streams if self.resumed is not None else None,
             )
+            if self._publishing is None and os.environ.get(KEY_VARIABLE) and self.worker == "main":
+                text = f"{KEY_VARIABLE} is set and nothing was signed: [tool.agentcheck.checkpoints] has no publish"
+                ledger.record("run.note", {"level": "warning", "text": text})
             self._ledger = ledger
         return self._ledger
 
@@ -337,6 +392,7 @@ class SuiteRun:
                 concurrency=self.config.getoption("--agentcheck-concurrency") or self.settings.concurrency,
                 max_failures=self.config.getvalue("maxfail") or 0,
                 vote_key=self.folder.key,
+                redact=self.redact,
             )
         return self._engine
 
@@ -395,7 +451,7 @@ class SuiteRun:
             self.begin(session.items)
         except AgentcheckError as error:
             self.broken = error
-            raise session.Interrupted(f"agentcheck: {error.what}") from None
+            raise session.Interrupted(self.redact(f"agentcheck: {error.what}")) from None
         hook = session.config.hook
         if self.worker != "main" or not (
             _is_pytests(hook.pytest_runtestloop) and _is_pytests(hook.pytest_runtest_protocol)
@@ -423,6 +479,7 @@ class SuiteRun:
             self._run(each, nextitem)
             if session.shouldfail or session.shouldstop:
                 break
+        tell_lost(self.config)
         return True
 
     def _run(self, item: CaseItem, nextitem: pytest.Item | None) -> None:
@@ -438,9 +495,9 @@ class SuiteRun:
             result = self.result(item)
         except HarnessError as error:
             self.broken = error
-            item.session.shouldstop = f"agentcheck: {error.what}"
+            item.session.shouldstop = self.redact(f"agentcheck: {error.what}")
             result = CaseResult("error", (), 0.0)
-            report = _report(item, location, result, visible(str(error)))
+            report = _report(item, location, result, visible(self.redact(str(error))))
         else:
             report = _report(item, location, result, self._explain(item, result))
         if report.outcome == "failed":
@@ -479,19 +536,27 @@ class SuiteRun:
         if manager is None or not manager.is_globally_capturing():
             yield
             return
+        self._aside.end()
         manager.resume_global_capture()
         try:
             yield
         finally:
             manager.suspend_global_capture()
+            self._aside.begin()
             for kind, text in zip(("stdout", "stderr"), manager.read_global_capture(), strict=True):
                 if text:
-                    self._printed[kind] = (self._printed[kind] + text)[-PRINTED:]
+                    self._keep_printed(kind, text)
+
+    def _keep_printed(self, kind: str, text: str) -> None:
+        # Twice of what is told: what the cut leaves of a secret is no longer known as one.
+        self._printed[kind] = (self._printed[kind] + text)[-2 * PRINTED :]
 
     def _take_printed(self) -> list[tuple[str, str]]:
         """What was printed since a case last failed; cases run side by side, so it may be of any of them."""
         found = [
-            (f"Captured {kind} of this case and others", visible(text)) for kind, text in self._printed.items() if text
+            (f"Captured {kind} of this case and others", visible(self.redact(text)[-PRINTED:]))
+            for kind, text in self._printed.items()
+            if text
         ]
         self._printed = dict.fromkeys(self._printed, "")
         return found
@@ -522,7 +587,7 @@ class SuiteRun:
         if result.status == "pass":
             return ""
         if result.status in ("skipped", "aborted"):
-            return item.case.skip or "; ".join(result.reasons)
+            return self.redact(item.case.skip or "; ".join(result.reasons))
         text = terminal.failure(*view(item.plan, item.case, result, self.folder), self.look)
         return text.partition("\n")[2]  # pytest writes the heading
 
@@ -538,8 +603,10 @@ class SuiteRun:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Remember how a Python test went, for the verdict of its governed session."""
+        """Remember how a Python test went, for the verdict of its governed session; what it tells is redacted."""
         report = yield
+        if "governed" in getattr(item, "fixturenames", ()):
+            hide_in_report(report, self.redact)
         if report.when == "call":
             item.stash[_REPORT] = report
         return report
@@ -582,9 +649,13 @@ class SuiteRun:
         code: int
         try:
             if self._engine is not None:
-                if interrupted or session.shouldstop or session.shouldfail:
-                    self._engine.abort("interrupted" if interrupted else str(session.shouldfail or "stopped"))
-                self._engine.close()
+                with self._captured():
+                    if interrupted or session.shouldstop or session.shouldfail:
+                        self._engine.abort("interrupted" if interrupted else str(session.shouldfail or "stopped"))
+                    self._engine.close()
+                tell_lost(self.config)
+            if self._publishing is not None:
+                self._publishing.stop()  # what follows is read back and decided on, and then the last event comes
             code = self._finish(session, ExitCode(exitstatus) if exitstatus in tuple(ExitCode) else None, interrupted)
         except AgentcheckError as error:
             self.broken = self.broken or error
@@ -595,7 +666,7 @@ class SuiteRun:
             self.broken = self.broken or HarnessError(f"the run did not end well: {type(error).__name__}: {error}")
             code = ExitCode.HARNESS
         finally:
-            self._open.close()
+            self._shut()
             if self._base is not None:
                 self._base.close()
             gc.set_threshold(*self._garbage)
@@ -608,7 +679,7 @@ class SuiteRun:
             code = exitstatus  # somebody else's, such as pytest.exit(returncode=...)
         session.exitstatus = code
         if self.worker != "main":
-            broken = (str(self.broken), int(self.broken.exit_code)) if self.broken else None
+            broken = (self.redact(str(self.broken)), int(self.broken.exit_code)) if self.broken else None
             told = {"user_errors": self.user_errors, "broken": broken, "interrupted": interrupted}
             self.config.workeroutput["agentcheck"] = told  # type: ignore[attr-defined]
 
@@ -695,13 +766,20 @@ class SuiteRun:
             run.take(event)
             size, chain = ledger.head
             run.streams[ledger.stream] = (size, chain.hex())
-        self._open.close()
+        self._shut()
+
+    def _shut(self) -> None:
+        """Close this process's stream. A last checkpoint that is not kept breaks the run, whose ledger is whole."""
+        try:
+            self._open.close()
+        except AnchorError as error:
+            self.broken = self.broken or error
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """The table per suite, what the gates required, and where the report is."""
         if self.broken is not None:
             terminalreporter.section("agentcheck: the run broke", red=True)
-            terminalreporter.write_line(visible(str(self.broken)))
+            terminalreporter.write_line(visible(self.redact(str(self.broken))))
         if self.report is not None:
             terminalreporter.section("agentcheck")
             parts = (terminal.summary(self.report, self.look), terminal.gates(self.report, self.look, brief=True))

@@ -119,7 +119,8 @@ class OpenAIModel:
             if status not in _TRANSIENT or attempt == self._options.retries:
                 break
             await asyncio.sleep(min(max(wait, self._options.retry_wait * 2**attempt), _LONGEST_WAIT))
-        said = excerpt(content).replace(self._key or "\0", "[key]")
+        # Before it is cut: half of a key would no longer be known as one.
+        said = excerpt(content.replace(self._key.encode() or b"\0", b"[key]"))
         raise AgentTransportError(f"HTTP {status}: {said}", where=self._url)
 
     async def _try(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -47,10 +48,9 @@ STRUCTURAL = frozenset(
             "dataset_hash",
             "policy_hash",
             "agent_hash",
-            "agent_commit",
             "base",
         ),
-        *("case", "case_hash", "status", "action", "key", "cause", "outcome", "control", "rule", "policy", "approval"),
+        *("case", "case_hash", "status", "action", "key", "outcome", "control", "rule", "policy", "approval"),
         *("arguments_hash", "vote", "breaker", "metric", "events"),
     }
 )
@@ -239,6 +239,11 @@ class Redactor:
         data = value.encode("utf-8", "surrogatepass")
         salt = hmac.digest(self._key, kind.encode() + b"|" + data, "sha256")
         return f"[redacted:{kind}:{hashlib.sha256(salt + data).hexdigest()[:16]}]"
+
+
+def for_no_run() -> Redactor:
+    """A redactor with a key that nobody keeps, for texts that belong to no run, such as errors of a command."""
+    return Redactor(os.urandom(32))
 
 
 def _as_text(value: Any) -> str:

@@ -3,7 +3,8 @@
 One JSON object a line, ``{"effect": 1, "key": "...", "tool": "...", "arguments": {...}}``, in a file of the trial's
 scratch folder. A line is on disk (``fsync``) before the tool returns, so that an effect which the agent saw is an
 effect which the witness has. The file is made on the first effect: a trial without effects costs nothing.
-Standard library only.
+Secrets and personal data in the arguments become the ledger's placeholders before they are on disk, where whoever
+makes the world says how (`redacting`). Standard library only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,18 @@ from agentcheck.errors import ToolError, WorldError
 from agentcheck.records import Effect
 
 FILE_NAME = "effects.jsonl"
+#: JSON text in, the same without secrets out; by default as it came.
+_REDACT: ContextVar[Callable[[str], str]] = ContextVar("redact", default=str)
+
+
+@contextmanager
+def redacting(redact: Callable[[str], str]) -> Iterator[None]:
+    """Effect logs that are made in this block pass the JSON text of arguments through ``redact`` before writing."""
+    token = _REDACT.set(redact)
+    try:
+        yield
+    finally:
+        _REDACT.reset(token)
 
 
 class EffectLog:
@@ -26,6 +41,7 @@ class EffectLog:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
+        self._redact = _REDACT.get()
         self._count = 0
         self._done: dict[str, tuple[str, Any]] = {}
         self._broken = ""
@@ -49,8 +65,9 @@ class EffectLog:
             if first != request:
                 raise ToolError(f"the idempotency key of {name} belongs to another call")
             return copy.deepcopy(result)
+        kept = json.loads(self._redact(json.dumps(arguments)))  # where this fails, nothing has happened
         result = act()
-        self._write(key, name, arguments)
+        self._write(key, name, kept)
         self._done[key] = (request, copy.deepcopy(result))
         return result
 

@@ -16,7 +16,7 @@ import pytest
 from agentcheck.events import TABLE, check
 from agentcheck.ledger.ledger import Ledger
 from agentcheck.ledger.patterns import IS_PLACEHOLDER, is_card, is_ssn, kind_of_key
-from agentcheck.ledger.redaction import STRUCTURAL, Redactor
+from agentcheck.ledger.redaction import STRUCTURAL, Redactor, for_no_run
 from fakes_ledger import MemoryStore, body, every_type
 
 KEY = b"k" * 32
@@ -194,6 +194,20 @@ def test_json_in_json_in_json() -> None:
     for _ in range(14):
         very_deep = json.dumps([very_deep])
     assert "example" not in REDACT.text(very_deep)
+
+
+@pytest.mark.parametrize(("name", "field"), [("action.requested", "cause"), ("run.suite", "agent_commit")])
+def test_fields_that_others_fill_are_looked_at(name: str, field: str) -> None:
+    """What an agent gives as the cause of an action, or a suite as its agent's commit, is no name of ours."""
+    redacted = REDACT(name, body(name, **{field: "password: hunter2"}))
+    assert "hunter2" not in redacted[field]
+
+
+def test_a_redactor_for_no_run_has_a_key_of_its_own() -> None:
+    """Errors of commands are redacted by keys that nobody keeps."""
+    told = for_no_run().text("no case 'bob@example.com'"), for_no_run().text("no case 'bob@example.com'")
+    assert all(re.fullmatch(r"no case '\[redacted:email:[0-9a-f]{16}\]'", text) for text in told)
+    assert told[0] != told[1]
 
 
 def test_a_placeholder_is_a_salted_commitment() -> None:

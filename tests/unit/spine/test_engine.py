@@ -174,6 +174,25 @@ def test_a_broken_judge_is_an_error_and_never_a_low_value(tmp_path: Path, answer
     assert [event.body["status"] for event in events if event.type == "score.recorded"] == ["error"]
 
 
+def test_a_result_is_what_the_ledger_holds(tmp_path: Path) -> None:
+    """What a metric or an agent tells of a secret is a placeholder in the result too, which pytest shows."""
+    told = Score("odd", 0.25, "password: hunter2", detail={"password": "hunter2"})
+    table = [{"use": "test-metric", "threshold": 1.0}]
+    result, events = one(tmp_path / "a", echo, metric=score_with(told), metrics=table)
+    assert "hunter2" not in repr(result)
+    assert "[redacted:secret:" in result.reasons[0]
+    score = result.trials[0].scores[0]
+    assert (score.value, score.threshold, score.passed) == (0.25, 1.0, False)
+    assert [event.body["reason"] for event in events if event.type == "score.recorded"] == [score.reason]
+
+    async def broken(task: Task, session: Session) -> str:
+        raise RuntimeError("password: hunter2")
+
+    result, _ = one(tmp_path / "b", broken)
+    assert result.status == "error"
+    assert "hunter2" not in repr(result)
+
+
 def test_a_metric_that_cannot_measure_does_not_pass_the_case(tmp_path: Path) -> None:
     """Not measured is inconclusive."""
     assert one(tmp_path, echo, metric=score_with(Score("odd", None, "", "not_measured")))[0].status == "inconclusive"

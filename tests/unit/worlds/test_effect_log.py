@@ -12,7 +12,7 @@ import pytest
 from agentcheck.errors import ToolError, WorldError
 from agentcheck.records import Effect
 from agentcheck.worlds import effects
-from agentcheck.worlds.effects import EffectLog, read_effects
+from agentcheck.worlds.effects import EffectLog, read_effects, redacting
 
 
 def refuse() -> None:
@@ -25,6 +25,29 @@ def test_no_effect_makes_no_file(tmp_path: Path) -> None:
     log = EffectLog(tmp_path / "trial")
     assert log.entries() == ()
     assert not (tmp_path / "trial").exists()
+
+
+def test_arguments_are_redacted_before_they_are_on_disk(tmp_path: Path) -> None:
+    """A log that is made under a redactor never writes what was given; the tool acts on it, and a key acts once."""
+    with redacting(lambda text: text.replace("hidden", "[redacted:secret:0123456789abcdef]")):
+        log = EffectLog(tmp_path / "trial")
+    given = {"password": "hidden", "amount": 2.5}
+    assert log.once("k", "pay", given, lambda: given["password"]) == "hidden"
+    assert log.once("k", "pay", given, lambda: "again") == "hidden"
+    assert "hidden" not in log.path.read_text(encoding="utf-8")
+    assert log.entries() == (Effect("k", "pay", {"password": "[redacted:secret:0123456789abcdef]", "amount": 2.5}),)
+    with pytest.raises(ToolError):
+        log.once("k", "pay", {"password": "another", "amount": 2.5}, lambda: "again")
+
+
+def test_nothing_happens_where_arguments_cannot_be_redacted(tmp_path: Path) -> None:
+    """A redactor that breaks stops the effect, not only its line."""
+    acted: list[str] = []
+    with redacting(lambda text: str(1 // 0)):
+        log = EffectLog(tmp_path / "trial")
+    with pytest.raises(ZeroDivisionError):
+        log.once("k", "pay", {}, lambda: acted.append("paid"))
+    assert acted == []
 
 
 def test_the_line_is_on_disk_before_the_result_is_given(tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""What pytest itself prints and writes beside our reports, with secrets taken out: reports, logs and warnings.
+
+pytest shows what code under test printed, logged, warned of and raised, on the terminal, in ``--junitxml`` and in
+``--log-file``. Each function changes what pytest holds before anybody is shown it. With ``-s`` code under test writes
+to the terminal by itself, past all of this.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any, TextIO, cast
+
+import pytest
+from _pytest._code.code import TerminalRepr
+
+Redact = Callable[[str], str]
+#: Plugins of pytest, since 8.4, that keep what threads and finalizers raised, and their function that tells it.
+_KEEPERS = {"threadexception": "collect_thread_exception", "unraisableexception": "collect_unraisable"}
+
+
+def hide_in_report(report: pytest.TestReport | pytest.CollectReport, redact: Redact) -> None:
+    """Redact a report in place: why it failed or was skipped, and the sections with what was captured."""
+    report.longrepr = hide(report.longrepr, redact)
+    report.sections = [(name, redact(text)) for name, text in report.sections]
+
+
+def hide(value: Any, redact: Redact) -> Any:
+    """Texts of a failure as pytest holds it (text, lines, tuples, a tree of representations), redacted.
+
+    Lines are redacted together, because a private key stands in several of them.
+    """
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, (list, tuple)):
+        if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+            return redact("\n".join(value)).split("\n")
+        return type(value)(hide(item, redact) for item in value)
+    if isinstance(value, TerminalRepr) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+        for name, held in vars(value).items():
+            if name != "style":
+                setattr(value, name, hide(held, redact))
+    return value
+
+
+def hide_in_warning(warning: warnings.WarningMessage, redact: Redact) -> None:
+    """Redact the text of a warning in place."""
+    text = str(warning.message)
+    if redact(text) != text:
+        warning.message = redact(text)
+
+
+def tell_lost(config: pytest.Config) -> None:
+    """Warn now of what threads and finalizers of code under test raised.
+
+    pytest does so around Python tests, and else when the process ends, where it goes to standard error as it is.
+    """
+    for plugin, name in _KEEPERS.items():
+        collect = getattr(sys.modules.get(f"_pytest.{plugin}"), name, None)
+        if collect is not None and config.pluginmanager.hasplugin(plugin):
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")  # never an error of ours
+                collect(config)
+
+
+class Aside:
+    """``sys.stdout`` and ``sys.stderr`` while pytest writes to the terminal: what other threads write is kept.
+
+    Synchronous agents run in threads, which go on meanwhile. What they write past Python (a child process, a
+    descriptor) in these moments is not seen, nor what they write while pytest writes a line of a live log.
+    """
+
+    def __init__(self, keep: Callable[[str, str], None]) -> None:
+        self._keep = keep
+        self._placed: dict[str, tuple[TextIO, TextIO]] = {}
+
+    def begin(self) -> None:
+        """Stand in front of both streams, for all threads but this one."""
+        self.end()
+        for name in ("stdout", "stderr"):
+            before = getattr(sys, name)
+            guard = cast(TextIO, _Guard(before, name, self._keep))
+            self._placed[name] = (before, guard)
+            setattr(sys, name, guard)
+
+    def end(self) -> None:
+        """Put the streams back, where nobody else has done so."""
+        for name, (before, guard) in self._placed.items():
+            if getattr(sys, name) is guard:
+                setattr(sys, name, before)
+        self._placed.clear()
+
+
+class _Guard:
+    def __init__(self, stream: TextIO, name: str, keep: Callable[[str, str], None]) -> None:
+        self._stream = stream
+        self._name = name
+        self._keep = keep
+        self._thread = threading.get_ident()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        if threading.get_ident() == self._thread:
+            return self._stream.write(text)
+        self._keep(self._name, text)
+        return len(text)
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self, inner: logging.Formatter, redact: Redact) -> None:
+        super().__init__()
+        self._inner = inner
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, redacted."""
+        return self._redact(self._inner.format(record))
+
+
+def hide_in_logs(config: pytest.Config, redact: Redact) -> None:
+    """Redact what pytest writes of the log, live and into ``--log-file``; once is enough."""
+    plugin = config.pluginmanager.get_plugin("logging-plugin")
+    for name in ("log_file_handler", "log_cli_handler"):
+        handler = getattr(plugin, name, None)
+        if isinstance(handler, logging.Handler) and not isinstance(handler.formatter, _Formatter):
+            handler.setFormatter(_Formatter(handler.formatter or logging.Formatter(), redact))
