@@ -290,6 +290,12 @@ def make_runs() -> None:
         main.rows + gw0.rows + forged.rows,
         bad=("gw1", len(gw1.rows)),
     )
+    strange = Stream("gw7").add("run.started", {"previous": [], "run": "20260101-120000-cd34"})
+    ledger("several-runs", "A stream of another run.", simple().rows + strange.rows, bad=("", 0))
+    odd = started("main-r1", previous=[{"head": "ab", "size": "3", "stream": "main"}])
+    ledger("heads-odd", "The size of a head is a string.", simple().rows + odd.rows, bad=("main-r1", 1))
+    nothing = started("main-r1", previous=[{"head": "ab", "size": 0, "stream": "gone"}])
+    ledger("heads-nothing", "A head of size 0 says nothing.", simple().rows + nothing.rows)
     resumed = finished(worked(started("main-r1", previous=[started().head])))
     ledger("resumed", "A resumed run names what was there.", started().rows + resumed.rows, events=True)
     whole = simple()
@@ -367,7 +373,7 @@ def make_checkpoints() -> None:
         "A checkpoint of a stream that is not there.",
         rows,
         notes=[finished(started("gw7")).checkpoint()],
-        bad=("gw7", 0),
+        bad=("gw7", 1),
     )
     ledger(
         "checkpoint-stranger",
@@ -479,6 +485,23 @@ def make_checkpoints() -> None:
         keys=gone,
         bad=("", 0),
     )
+    late = TRUST + f"revoked {first.public(COSIGNATURE).label} 2026-01-01T12:00:05Z\n"
+    ledger(
+        "witness-revoked",
+        "The witness was revoked before he saw it.",
+        rows,
+        notes=[whole.checkpoint(witnesses=[first])],
+        keys=late,
+        covered=10,
+    )
+    twice = parse(note)
+    ledger(
+        "checkpoint-two-times",
+        "The signer states two times; the earlier one counts.",
+        rows,
+        notes=[str(Note(twice.text, (LOG.cosign(twice.text, TIME + 60), *twice.signatures)))],
+        covered=10,
+    )
     main, gw0, gw1 = family()
     run = main.rows + gw0.rows + gw1.rows
     ledger(
@@ -556,6 +579,7 @@ def make_proofs() -> None:
         good=False,
     )
     proof("stranger", note=whole.checkpoint(by=STRANGER), good=False)
+    proof("withheld-event", event=withheld(whole.rows[4][2]), good=False)
     proof("no-proof", change=lambda text: text.replace("tlog-proof@v1", "tlog-proof@v9"), good=False)
 
 

@@ -214,20 +214,38 @@ def test_no_event_waits_for_a_place() -> None:
     assert keeper.sizes[0] == 1
 
 
-def test_after_quiet_nothing_more_is_recorded() -> None:
-    """Once the last event is near, a checkpoint that is under way is published and not recorded."""
+def test_after_stop_nothing_more_is_recorded() -> None:
+    """Stopping waits for the checkpoint that is under way, which is recorded; the last event comes after it."""
     keeper = Keeper()
     keeper.gate.clear()
-    scene = Scene(place(keeper), every_events=1)
+    scene = Scene(place(keeper), every_events=1, every_seconds=0.01)
     with scene.writing() as ledger:
         ledger.record("run.note", NOTE)
         ledger.flush()
         assert keeper.arrived.acquire(timeout=30)
-        scene.checkpoints.quiet()
+        for _ in range(5):
+            ledger.record("run.note", NOTE)
+        ledger.flush()
+        stopping = threading.Thread(target=scene.checkpoints.stop)
+        stopping.start()
         keeper.gate.set()
+        stopping.join()
         ledger.record("run.finished", body("run.finished"))
-    assert keeper.sizes == [1, 2]
+    assert keeper.sizes == [1, 8]
+    assert len(scene.recorded("checkpoint.signed")) == 1
     assert decode(scene.store.rows[-1]).type == "run.finished"
+
+
+def test_a_schedule_that_was_stopped_does_not_begin() -> None:
+    """Where the end is near already, only the last checkpoint is signed."""
+    keeper = Keeper()
+    scene = Scene(place(keeper), every_events=1)
+    scene.checkpoints.stop()
+    with scene.writing() as ledger:
+        for _ in range(3):
+            ledger.record("run.note", NOTE)
+            ledger.flush()
+    assert keeper.sizes == [3]
 
 
 def test_witnesses_come_first_and_their_lines_are_kept() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from .notes import Trust, Unusable, check, parse, parse_trust, split
 from .run import CONSISTENT, INCONSISTENT, WITH_CHECKPOINT, WITNESSED, Note, Result, verify_sources
 from .sqlite import SqliteSource
-from .stream import Source
+from .stream import Bad, Source, Stream, decode
 from .tree import includes
 
 LIMITS = {
@@ -226,9 +226,13 @@ def check_proof(event: bytes, proof: str, trust: Trust) -> str:
     leaf = sha256(b"\x00" + event).digest()
     if any(len(each) != 32 for each in hashes) or not includes(leaf, int(index), point.size, hashes, point.root):
         raise Unusable(f"these bytes are not event {int(index) + 1} of {point.origin}")
+    try:
+        record = decode(Stream("", point.origin.rpartition("/")[2]), int(index) + 1, event)
+    except Bad as bad:
+        raise Unusable(f"event {bad.seq}: {bad.reason}") from None
     seen = "".join(f", witness {name} {_when(time)}" for name, time in signed.witnesses)
     return (
-        f"event {int(index) + 1} of the {point.size} of {point.origin}; "
+        f"{record['type']}, event {int(index) + 1} of the {point.size} of {point.origin}; "
         f"signed by key {signed.log}, {_when(signed.time)}{seen}"
     )
 

@@ -154,7 +154,9 @@ def _take(trust: Trust, words: list[str]) -> None:
         if not _TIME.fullmatch(words[2]):
             raise Unusable(f"not a time such as 2026-01-31T12:00:00Z: {words[2]}")
         time = datetime.fromisoformat(words[2].replace("Z", "+00:00"))
-        trust.revoked[words[1]] = Revoked(int(time.timestamp()), " ".join(words[3:]))
+        revoked = Revoked(int(time.timestamp()), " ".join(words[3:]))
+        earlier = trust.revoked.get(words[1], revoked)
+        trust.revoked[words[1]] = min(earlier, revoked, key=lambda each: each.time)
     else:
         raise Unusable(f"not 'log KEY', 'witness KEY' or 'revoked NAME+ID TIME REASON': {' '.join(words):.80}")
 
@@ -259,15 +261,15 @@ def _plain(checkpoint: Checkpoint, key: Key) -> bool:
 
 
 def _timestamped(checkpoint: Checkpoint, key: Key) -> int:
-    """The time of a cosignature by ``key``, 0 where there is none (tlog-cosignature, "Ed25519 signed message")."""
-    times = [0]
+    """The earliest time of a cosignature by ``key``, 0 for none (tlog-cosignature, "Ed25519 signed message")."""
+    times = []
     for data in _lines(checkpoint, key):
         time = int.from_bytes(data[:8], "big")
         message = f"cosignature/v1\ntime {time}\n{checkpoint.text}".encode()
         if len(data) != 72 or time >= 1 << 63 or not holds(key.public, message, data[8:]):
             raise Unusable(f"the cosignature of key {key} does not hold: the text is not what was signed")
         times.append(time)
-    return max(times)
+    return min(times, default=0)
 
 
 def _base64(text: str) -> bytes | None:

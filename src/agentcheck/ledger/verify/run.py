@@ -176,8 +176,8 @@ def _check_claims(result: Result, found: dict[str, tuple[Source, Stream]], whole
     elsewhere: set[str] = set()
     for stream in result.streams:
         for at, other, size, head in stream.claims:
-            if other in found:
-                _check_claim(result, stream, at, found[other], size, head)
+            if other in found or not size:
+                _check_claim(result, stream, at, found.get(other), size, head)
             elif whole_run:
                 reason = f"missing stream: {other} ({size} events) is named here"
                 result.add(Problem(stream.file, stream.name, at, reason))
@@ -195,11 +195,15 @@ def _check_claims(result: Result, found: dict[str, tuple[Source, Stream]], whole
                 result.exceptions.append(f"stream {stream.name} is not named where the run ends")
 
 
-def _check_claim(result: Result, stream: Stream, at: int, found: tuple[Source, Stream], size: int, head: str) -> None:
+def _check_claim(
+    result: Result, stream: Stream, at: int, found: tuple[Source, Stream] | None, size: int, head: str
+) -> None:
+    if found is None or not size:
+        return  # a head of no events says nothing
     source, other = found
     if other.status == "broken" and other.events < size:
         return  # reported already, with the event at which it breaks
-    row = source.value(other.name, size) if size else None
+    row = source.value(other.name, size)
     there = row[1].hex() if row and type(row[1]) is bytes else ""
     if other.events < size and there == head:
         result.exceptions.append(f"stream {other.name} grew while it was read; verify it again when the run has ended")
@@ -297,9 +301,8 @@ def _check_checkpoints(
 def _tell_missing(result: Result, stream: Stream, covering: Covering) -> None:
     size = covering.checkpoint.size
     if not stream.events:
-        result.add(
-            Problem(covering.where, stream.name, 0, f"the checkpoint covers {size} events; there is no such stream")
-        )
+        reason = f"the checkpoint {covering.where} covers {size} events; there is no such stream"
+        result.add(Problem(result.path, stream.name, 1, reason))
         return
     reason = (
         f"missing rows: the checkpoint {covering.where} covers {size} events, {stream.events} are there; "

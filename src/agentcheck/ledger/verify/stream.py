@@ -29,6 +29,8 @@ _KINDS = {"body": dict, "seq": int, "session": str, "stream": str, "time": int, 
 #: Events of the first format have no salt.
 _FIELDS = ({**_KINDS, "salt": str}, _KINDS)
 
+_STARTS = ("run.started", "custody.opened")
+
 Row = tuple[Any, Any, Any]
 
 
@@ -305,14 +307,19 @@ def read_events(source: Source, stream: Stream, wanted: Sequence[int]) -> None:
             if seq == 1:
                 raise Bad(seq, "the first event of a stream, which says whose it is, is withheld")
             continue
-        record = _decode(stream, seq, payload)
+        record = decode(stream, seq, payload)
         ended = _follow(stream, seq, record, intents)
     stream.status = "finished" if ended else "open"
     stream.orphans = len(intents) if isinstance(wanted, range) else 0
     stream.named_orphans = tuple(f"{session} {action}".strip() for session, action in islice(intents, NAMED))
 
 
-def _decode(stream: Stream, seq: int, payload: bytes) -> dict[str, Any]:
+def decode(stream: Stream, seq: int, payload: bytes) -> dict[str, Any]:
+    """The fields of an event of a stream.
+
+    Raises:
+        Bad: the bytes are no event in canonical form, or not this one.
+    """
     try:
         record = _DECODER.decode(payload.decode())
         encoded = _ENCODER.encode(record).encode()
@@ -325,7 +332,7 @@ def _decode(stream: Stream, seq: int, payload: bytes) -> dict[str, Any]:
     if (record["stream"], record["seq"]) != (stream.name, seq):
         raise Bad(seq, f"out of order: the bytes are event {record['seq']} of stream {record['stream']}")
     first = "custody.opened" if stream.is_custody else "run.started"
-    if record["v"] < 1 or (seq == 1) != (record["type"] == first):
+    if record["v"] < 1 or (record["type"] != first if seq == 1 else record["type"] in _STARTS):
         raise Bad(seq, f"a stream starts with {first}, once; this is {record['type']} in version {record['v']}")
     return record
 
@@ -350,17 +357,22 @@ def _follow(stream: Stream, seq: int, record: dict[str, Any], intents: dict[tupl
 
 
 def _claim(stream: Stream, at: int, heads: Any) -> None:
-    for head in heads if isinstance(heads, list) else ():
-        try:
-            claim = (at, str(head["stream"]), int(head["size"]), str(head["head"]))
-        except (KeyError, TypeError, ValueError):
-            raise Bad(at, "the head of another stream is not written as stream, size and head") from None
-        stream.claims.append(claim)
+    for head in _list(at, heads):
+        known = head if type(head) is dict else {}
+        name, size, value = known.get("stream"), known.get("size"), known.get("head")
+        if type(name) is not str or type(size) is not int or type(value) is not str or size < 0:
+            raise Bad(at, "the head of another stream is not written as stream, size and head")
+        stream.claims.append((at, name, size, value))
 
 
 def _bury(stream: Stream, at: int, body: dict[str, Any]) -> None:
-    try:
-        found = [(at, str(body["stream"]), int(first), int(last)) for first, last in body["ranges"]]
-    except (KeyError, TypeError, ValueError):
-        raise Bad(at, "withheld events are not written as stream and ranges") from None
-    stream.tombstones += found
+    for pair in _list(at, body.get("ranges")):
+        if type(pair) is not list or tuple(map(type, pair)) != (int, int) or type(body.get("stream")) is not str:
+            raise Bad(at, "withheld events are not written as stream and ranges")
+        stream.tombstones.append((at, body["stream"], pair[0], pair[1]))
+
+
+def _list(at: int, value: Any) -> list[Any]:
+    if value is not None and type(value) is not list:
+        raise Bad(at, "what should be a list is none")
+    return value or []
