@@ -29,7 +29,7 @@ def suite(name: str, retention: str, cases: int) -> tuple[str, dict[str, object]
     """The event that names a suite and its class."""
     gate = {"pass_rate": "1", "max_errors": 9, "metrics": {}}
     fields = {"gate": gate, "cases": cases, "deselected": 0, "trials": 1, "unsafe": False, "base": ""}
-    lists = dict.fromkeys(("skipped_records", "changed", "tags"), [])
+    lists: dict[str, object] = {key: [] for key in ("skipped_records", "changed", "tags")}
     return "run.suite", body("run.suite", suite=name, retention=retention, **fields, **lists), ""
 
 
@@ -39,9 +39,11 @@ def payables() -> list[Trial]:
     return [trial.answer("Paid.").score("contains", 1.0, threshold=1.0).end("pass")]
 
 
-def make_run(reports: Path, *, other: str = "standard", finished: bool = True) -> RunFolder:
+def make_run(
+    reports: Path, *, other: str = "standard", finished: bool = True, name: str = "20260101-000000-0001"
+) -> RunFolder:
     """A run of the suites clinic (class ``patient``) and payables (``other``), in two streams; files beside it."""
-    run = RunFolder(reports / "20260101-000000-0001")
+    run = RunFolder(reports / name)
     run.create()
     ours, theirs = clinic(), payables()
     suites = [suite("clinic", "patient", len(ours)), suite("payables", other, 1)]
