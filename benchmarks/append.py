@@ -1,84 +1,65 @@
-"""How fast events are recorded, acknowledged and verified, beside SQLite alone, in one run on one machine.
+"""How fast events are recorded and acknowledged, beside a bare loop over the same store, in one run on one machine.
 
-    python benchmarks/append.py [--seconds 3] [--events 200000]
+    python benchmarks/append.py [--seconds 2] [--turns 5] [--postgres postgresql://...] [--busy]
 
 What is measured:
 
-- ``record()``: processor time of the recording thread for one event of a governed action (request, decision, result),
-  with and without redaction. Beside it, the time of one SHA-256 over 500 bytes, to compare machines.
-- Durable events per second with 1, 8, 32 and 128 producers in one event loop; each waits for its event before it
-  records the next one. Beside it, one committed row at a time by sqlite3 alone, with the same settings.
-- ``verify``: events per second of processor time, and the peak memory, of a process that verifies a large ledger.
+- The chain step: canonical bytes, leaf hash and chain value of an event of 500 bytes, in microseconds of processor
+  time; and ``record()`` as a whole, with and without redaction. Beside it one SHA-256 over 500 bytes, to compare
+  machines.
+- Acknowledged events per second with 1, 8 and 32 producers in one event loop, each of which waits for its event before
+  it records the next; and with one producer that waits after every 256. Beside each figure, in turn with it, a *bare
+  loop*: the least code that makes the same bytes and the same chain, hands the rows to a thread, stores what is queued
+  in one commit and wakes whoever waits. It checks and redacts nothing, guards nothing and bounds nothing.
 
-Figures of shared machines vary by a factor of two and more between runs; the ratios vary less.
+``--busy`` keeps every processor busy with other work meanwhile. ``--postgres`` does the same over PostgreSQL. Figures
+of shared machines vary by a factor of two and more between runs; the ratios, of which the median over the turns is
+printed, vary less.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
+import multiprocessing
+import queue
 import sqlite3
-import subprocess
-import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from agentcheck.contracts import Row
-from agentcheck.ledger import verify as verify_module
+import orjson
+
+from agentcheck.contracts import Row, Store
+from agentcheck.ledger.canonical import encode
+from agentcheck.ledger.chain import genesis, step
 from agentcheck.ledger.ledger import Ledger, Redact, unsafe_keep_all
 from agentcheck.ledger.redaction import Redactor
 from agentcheck.storage.sqlite import SCHEMA, SqliteStore
 
 SESSION = "payables::invoice-17#1"
-STARTED: dict[str, Any] = {
-    **dict.fromkeys(("run", "agentcheck", "python", "platform", "worker", "redaction"), "x"),
-    "command": [],
-    "seed": 0,
-    "configuration": {},
-    "previous": [],
-    "unsafe": False,
+#: A decision whose canonical bytes are 500.
+DECISION: dict[str, Any] = {
+    "action": "a1",
+    "outcome": "allow",
+    "control": "policy",
+    "rule": "payments.known_recipient",
+    "reason": "the recipient is on the list of known recipients and the amount, 100.50 EUR, is below the limit of 500",
+    "level": 0,
+    "policy": "5f" * 32,
 }
-ACTION: Sequence[tuple[str, dict[str, Any]]] = (
-    (
-        "action.requested",
-        {
-            "action": "a1",
-            "kind": "tool_call",
-            "name": "send_money",
-            "arguments": '{"amount":100.5,"recipient":"GB29NWBK60161331926819","subject":"Invoice 2231 for March"}',
-            "turn": 1,
-            "key": f"{SESSION}/a1",
-            "principal": {"user": "emma", "role": "clerk"},
-        },
-    ),
-    (
-        "action.decided",
-        {
-            "action": "a1",
-            "outcome": "allow",
-            "control": "policy",
-            "rule": "payments.known_recipient",
-            "reason": "the recipient is on the list of known recipients",
-            "level": 0,
-            "policy": "5f" * 32,
-        },
-    ),
-    (
-        "action.finished",
-        {
-            "action": "a1",
-            "status": "done",
-            "output": '{"message":"Sent.","transactions":[{"id":1,"date":"2022-01-01","amount":100.0,"to":"Rent"}]}',
-            "duration": 1234,
-        },
-    ),
-)
+SALT = "0f" * 16
+FIELDS = ("action.decided", DECISION, SESSION, 1_700_000_000_000_000, 1_000_000, "main", 1, SALT)
+
+#: Takes rows and returns once they are on disk.
+Append = Callable[[Sequence[Row]], None]
 
 
 class NoStore:
@@ -90,7 +71,7 @@ class NoStore:
     def head(self, stream: str) -> None:
         """No rows."""
 
-    def read(self, stream: str, start: int = 1) -> Any:
+    def read(self, stream: str, start: int = 1) -> Iterator[Row]:
         """No rows."""
         return iter(())
 
@@ -117,11 +98,22 @@ def record_cost(redact: Redact, seconds: float) -> float:
 
     def work() -> int:
         ledger = Ledger(NoStore(), "main", redact=redact)
-        for _ in range(500):
-            for name, body in ACTION:
-                ledger.record(name, body, SESSION)
+        for _ in range(1000):
+            ledger.record("action.decided", DECISION, SESSION)
         ledger.close()
-        return 1500
+        return 1000
+
+    return best(work, seconds)
+
+
+def step_cost(seconds: float) -> float:
+    """Microseconds of the chain step: canonical bytes, leaf, chain value."""
+
+    def work() -> int:
+        chain = genesis("main")
+        for _ in range(2000):
+            chain = step(chain, encode(*FIELDS))
+        return 2000
 
     return best(work, seconds)
 
@@ -138,90 +130,213 @@ def hash_cost(seconds: float) -> float:
     return best(work, seconds)
 
 
-def durable(folder: Path, producers: int, seconds: float) -> tuple[float, float, float]:
-    """Acknowledged events per second, and the median and 99th percentile of the wait in milliseconds."""
-    waits: list[float] = []
+# The bare loop
 
-    async def produce(ledger: Ledger, end: float) -> None:
+
+class Bare:
+    """Rows of one stream, chained and stored by a thread in one commit for all that is queued. Nothing else."""
+
+    def __init__(self, append: Append) -> None:
+        self._append = append
+        self._chain, self._seq = genesis("main"), 0
+        self._rows: list[Row] = []
+        self._waiters: list[asyncio.Future[None]] = []
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._write)
+        self._thread.start()
+
+    def record(self) -> None:
+        """Make the next row."""
+        self._seq += 1
+        data = orjson.dumps(
+            {
+                "body": DECISION,
+                "salt": SALT,
+                "seq": self._seq,
+                "session": SESSION,
+                "stream": "main",
+                "time": time.time_ns() // 1000,
+                "type": "action.decided",
+                "v": 1,
+            },
+            option=orjson.OPT_SORT_KEYS,
+        )
+        leaf = hashlib.sha256(b"\x00" + data).digest()
+        self._chain = hashlib.sha256(b"\x02" + self._chain + leaf).digest()
+        self._rows.append(Row("main", self._seq, data, self._chain))
+
+    async def settle(self) -> None:
+        """Wait until it is stored."""
+        future = self._loop.create_future()
+        self._waiters.append(future)
+        self._wake.put(True)
+        await future
+
+    def close(self) -> None:
+        """End the thread."""
+        self._wake.put(False)
+        self._thread.join()
+
+    def _write(self) -> None:
+        while self._wake.get():
+            while not self._wake.empty():
+                if not self._wake.get():
+                    return
+            waiters, self._waiters = self._waiters, []
+            rows, self._rows = self._rows, []
+            if rows:
+                self._append(rows)
+            self._loop.call_soon_threadsafe(_finish, waiters)
+
+
+def _finish(waiters: Sequence[asyncio.Future[None]]) -> None:
+    for each in waiters:
+        each.set_result(None)
+
+
+@contextlib.contextmanager
+def bare_sqlite(path: Path) -> Iterator[Append]:
+    """One commit for each batch by sqlite3, with the settings of the driver and its table, without its triggers."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(SCHEMA[0])
+
+    def append(rows: Sequence[Row]) -> None:
+        connection.execute("BEGIN")
+        connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
+        connection.execute("COMMIT")
+
+    yield append
+    connection.close()
+
+
+# Producers
+
+
+async def produce(
+    record: Callable[[], object], settle: Callable[[], Any], producers: int, batch: int, seconds: float
+) -> float:
+    """Acknowledged events per second."""
+    done = 0
+    start = time.perf_counter()
+    end = start + seconds
+
+    async def one() -> None:
+        nonlocal done
         while time.perf_counter() < end:
-            for name, body in ACTION:
-                start = time.perf_counter()
-                await ledger.append(name, body, SESSION)
-                waits.append(time.perf_counter() - start)
+            for _ in range(batch):
+                record()
+            await settle()
+            done += batch
 
-    async def run(ledger: Ledger) -> float:
-        start = time.perf_counter()
-        await asyncio.gather(*(produce(ledger, start + seconds) for _ in range(producers)))
-        return time.perf_counter() - start
-
-    with Ledger(SqliteStore(folder / f"{producers}.db"), "main", redact=Redactor(bytes(32))) as ledger:
-        took = asyncio.run(run(ledger))
-    waits.sort()
-    return len(waits) / took, median(waits) * 1000, waits[int(len(waits) * 0.99)] * 1000
+    await asyncio.gather(*(one() for _ in range(producers)))
+    return done / (time.perf_counter() - start)
 
 
-def sqlite_alone(folder: Path, seconds: float) -> float:
-    """Commits per second of one row each, by sqlite3 with the same table and settings."""
-    with closing(sqlite3.connect(folder / "alone.db", isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        for statement in SCHEMA:
-            connection.execute(statement)
-        count, start = 0, time.perf_counter()
-        while time.perf_counter() < start + seconds:
-            count += 1
-            connection.execute("INSERT INTO events VALUES ('main', ?, ?, ?)", (count, bytes(340), bytes(32)))
-        return count / (time.perf_counter() - start)
+def ours(store: Store, producers: int, batch: int, seconds: float, redact: Redact) -> float:
+    """The ledger, as the runtime uses it."""
+    number = count(1)
+    varied = redact is not unsafe_keep_all
+
+    async def run() -> float:
+        with Ledger(store, "main", redact=redact) as ledger:
+
+            def record() -> None:
+                body = {**DECISION, "action": f"a{next(number)}"} if varied else DECISION
+                ledger.record("action.decided", body, SESSION)
+
+            return await produce(record, ledger.settle, producers, batch, seconds)
+
+    return asyncio.run(run())
 
 
-def verify_speed(folder: Path, events: int) -> tuple[float, float]:
-    """Events per processor second, and MiB of peak memory (Linux), of the verifier run alone."""
-    path = folder / "large.db"
-    with Ledger(SqliteStore(path), "main", redact=unsafe_keep_all) as ledger:
-        ledger.record("run.started", STARTED)
-        for _ in range(events // 3):
-            for name, body in ACTION:
-                ledger.record(name, body, SESSION)
-    code = (
-        "import runpy, sys, time; sys.argv = sys.argv[1:]\n"
-        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "except SystemExit as end: assert not end.code\n"
-        "status = open('/proc/self/status').read() if sys.platform == 'linux' else ''\n"
-        "print(time.process_time(), status.partition('VmHWM:')[2].partition('kB')[0] or 0)"
-    )
-    command = [sys.executable, "-I", "-S", "-c", code, verify_module.__file__, str(path)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    took, memory = done.stdout.splitlines()[-1].split()
-    return events / float(took), int(memory) / 1024
+def bare(append: Append, producers: int, batch: int, seconds: float) -> float:
+    """The bare loop."""
+
+    async def run() -> float:
+        rows = Bare(append)
+        try:
+            return await produce(rows.record, rows.settle, producers, batch, seconds)
+        finally:
+            rows.close()
+
+    return asyncio.run(run())
+
+
+def compare(
+    name: str,
+    make_store: Callable[[str], Store],
+    make_bare: Callable[[str], contextlib.AbstractContextManager[Append]],
+    seconds: float,
+    turns: int,
+) -> None:
+    """Print acknowledged events per second of both, in turn with each other."""
+    for producers, batch in ((1, 1), (8, 1), (32, 1), (1, 256)):
+        rates: list[tuple[float, float, float]] = []
+        for turn in range(turns):
+            tag = f"{producers}-{batch}-{turn}"
+            with make_bare(f"bare-{tag}") as append:
+                least = bare(append, producers, batch, seconds)
+            rates.append(
+                (
+                    least,
+                    ours(make_store(f"ours-{tag}"), producers, batch, seconds, unsafe_keep_all),
+                    ours(make_store(f"redacted-{tag}"), producers, batch, seconds, Redactor(bytes(32))),
+                )
+            )
+        least, plain, redacted = (median(each[which] for each in rates) for which in range(3))
+        part, whole = (median(each[which] / each[0] for each in rates) for which in (1, 2))
+        what = f"{producers} producer(s)" if batch == 1 else f"batches of {batch}"
+        print(
+            f"{name}, {what:<15} bare loop {least:8.0f} /s   ledger {plain:8.0f} /s ({part:4.0%})"
+            f"   with redaction {redacted:8.0f} /s ({whole:4.0%})",
+            flush=True,
+        )
+
+
+@contextlib.contextmanager
+def busy_processors() -> Iterator[None]:
+    """Other work on every processor."""
+    others = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(multiprocessing.cpu_count())]
+    for other in others:
+        other.start()
+    yield
+    for other in others:
+        other.kill()
+
+
+def _spin() -> None:
+    while True:
+        hashlib.sha256(bytes(100_000)).digest()
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each figure (default 3)")
-    parser.add_argument("--events", type=int, default=200_000, help="to verify (default 200000)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each figure and turn (default 2)")
+    parser.add_argument("--turns", type=int, default=5, help="median of so many (default 5)")
     parser.add_argument("--folder", help="where to write (default: a temporary folder)")
+    parser.add_argument("--postgres", metavar="URL", help="also over this database, in a schema that is dropped again")
+    parser.add_argument("--busy", action="store_true", help="with other work on every processor")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=given.folder) as name:
-        folder = Path(name)
-        unit = hash_cost(given.seconds / 3)
-        print(f"SHA-256 of 500 bytes        {unit:8.2f} us")
-        for label, redact in (
-            ("record(), nothing redacted", unsafe_keep_all),
-            ("record(), redactor", Redactor(bytes(32))),
-        ):
-            cost = record_cost(redact, given.seconds)
-            print(f"{label:<27} {cost:8.2f} us   {cost / unit:5.1f} x SHA-256")
-        alone = sqlite_alone(folder, given.seconds)
-        print(f"sqlite3 alone, a row each   {alone:8.0f} /s")
-        for producers in (1, 8, 32, 128):
-            rate, middle, high = durable(folder, producers, given.seconds)
-            print(
-                f"durable, {producers:>3} producers     {rate:8.0f} /s   {rate / alone:5.1f} x sqlite3 alone"
-                f"   p50 {middle:.2f} ms, p99 {high:.2f} ms"
-            )
-        rate, memory = verify_speed(folder, given.events)
-        print(f"verify, {given.events} events      {rate:8.0f} /s of processor time, {memory:.0f} MiB at most")
+    print(f"canonical bytes of the event: {len(encode(*FIELDS))}")
+    print(f"SHA-256 of 500 bytes        {hash_cost(given.seconds / 2):6.2f} us")
+    print(f"chain step                  {step_cost(given.seconds / 2):6.2f} us")
+    print(f"record(), nothing redacted  {record_cost(unsafe_keep_all, given.seconds):6.2f} us")
+    print(f"record(), redactor          {record_cost(Redactor(bytes(32)), given.seconds):6.2f} us", flush=True)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=given.folder)))
+        if given.busy:
+            stack.enter_context(busy_processors())
+        compare(
+            "SQLite",
+            lambda name: SqliteStore(folder / f"{name}.db"),
+            lambda name: bare_sqlite(folder / f"{name}.db"),
+            given.seconds,
+            given.turns,
+        )
 
 
 if __name__ == "__main__":

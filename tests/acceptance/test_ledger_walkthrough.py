@@ -110,7 +110,7 @@ def test_the_walk_through_is_what_happens(assessed: Path) -> None:
     assert missing[0] == 1
     assert "stream main, event 6: missing rows" in missing[1]
     assert proven[0] == 0
-    assert proven[1].startswith("INCLUDED: event 7 of the ")
+    assert proven[1].startswith("INCLUDED: case.started, event 7 of the ")
 
 
 def test_old_checkpoints_stay_verifiable_after_a_rotation(project: Path) -> None:

@@ -70,8 +70,14 @@ class SqliteSource:
         found = self._rows("SELECT payload, chain FROM events WHERE stream = ? AND seq = ?", stream, seq)
         return found[0] if found else None
 
-    def count(self) -> int:
-        """All rows of the table, those too that its index does not know."""
+    def count(self, found: int) -> int:
+        """All rows of the table, those too that its index does not know; ``found`` are those that it does.
+
+        Rows are only ever added, so their row ids are 1, 2, 3 … and the last one says how many they are at most.
+        """
+        first, last = self._rows("SELECT min(rowid), max(rowid) FROM events")[0]
+        if (first, last) == (1, found):
+            return found
         return int(self._rows("SELECT count(*) FROM events NOT INDEXED")[0][0])
 
     def notices(self) -> list[str]:
