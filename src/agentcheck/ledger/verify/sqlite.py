@@ -75,8 +75,11 @@ class SqliteSource:
 
         Rows are only ever added, so their row ids are 1, 2, 3 … and the last one says how many they are at most.
         """
-        first, last = self._rows("SELECT min(rowid), max(rowid) FROM events")[0]
-        if (first, last) == (1, found):
+        ends = [
+            self._rows(f"SELECT rowid FROM events NOT INDEXED ORDER BY rowid {order} LIMIT 1")  # noqa: S608
+            for order in ("ASC", "DESC")
+        ]
+        if ends == [[(1,)], [(found,)]]:
             return found
         return int(self._rows("SELECT count(*) FROM events NOT INDEXED")[0][0])
 
