@@ -47,7 +47,7 @@ class Publishing:
         #: Whose cosignatures are kept; ``None`` for all.
         self.witnesses = trust.witnesses if trust else None
         self._open: list[Checkpoints] = []
-        self._quiet = False
+        self._stopped = False
 
     def __call__(self, run: str, stream: str, payloads: Payloads) -> Checkpoints:
         """What signs one stream."""
@@ -63,15 +63,15 @@ class Publishing:
             clock=self.clock,
         )
         self._open.append(made)
-        if self._quiet:
-            made.quiet()
+        if self._stopped:
+            made.stop()
         return made
 
-    def quiet(self) -> None:
-        """Record nothing more about checkpoints: the streams of this process are about to get their last events."""
-        self._quiet = True
+    def stop(self) -> None:
+        """End all schedules: the streams of this process are about to get their last events."""
+        self._stopped = True
         for each in self._open:
-            each.quiet()
+            each.stop()
 
 
 def configured(settings: Settings, registry: Callable[[], Registry], environ: Mapping[str, str]) -> Publishing | None:
@@ -226,9 +226,9 @@ def _leaves(store: Store, stream: str) -> Iterator[bytes]:
     """
     chain = genesis(stream)
     for number, row in enumerate(store.read(stream), 1):
-        found = leaf(row.payload)
+        found = leaf(row.payload) if isinstance(row.payload, bytes) and row.payload else b""
         chain = sha256(b"\x02" + chain + found).digest()
-        if row.seq != number or row.chain != chain:
+        if not found or row.seq != number or row.chain != chain:
             raise LedgerError(
                 "the chain does not hold, so nothing of this stream is signed",
                 where=f"{stream}:{number}",

@@ -127,14 +127,12 @@ class Checkpoints:
         self._every_events, self._every_seconds, self._clock = every_events, every_seconds, clock
         self._tree = Frontier()  # what is on disk
         self._due = threading.Condition()  # guards the tree; never held while something is recorded or published
-        self._recording = threading.Lock()
         self._earlier: dict[int, Frontier] = {}
         self._signed = 0  # size at the latest checkpoint
         self._own = 0  # events that were recorded about it
         self._complaint = ""
         self._kept = 0  # size of the latest checkpoint that every place took
         self._ending = False
-        self._quiet = False
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
 
@@ -146,16 +144,24 @@ class Checkpoints:
                 self._due.notify()
 
     def start(self, ledger: Ledger) -> None:
-        """Begin the schedule; what it signs is recorded into the ledger."""
+        """Begin the schedule, unless it was stopped; what it signs is recorded into the ledger."""
+        if self._ending:
+            return
         self._thread = threading.Thread(
             target=self._keep_schedule, args=(ledger,), name=f"checkpoints {self._stream}", daemon=True
         )
         self._thread.start()
 
-    def quiet(self) -> None:
-        """Record nothing more into the stream, which is about to get its last event."""
-        with self._recording:
-            self._quiet = True
+    def stop(self) -> None:
+        """End the schedule: nothing more is recorded into the stream, which is about to get its last event.
+
+        Returns when a checkpoint that is under way was published and recorded.
+        """
+        with self._due:
+            self._ending = True
+            self._due.notify()
+        if self._thread is not None:
+            self._thread.join()
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -163,11 +169,7 @@ class Checkpoints:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if os.getpid() != self._process:
             return  # a forked child, which does not own the stream
-        with self._due:
-            self._ending = True
-            self._due.notify()
-        if self._thread is not None:
-            self._thread.join()
+        self.stop()
         if self._tree.size == self._kept:
             return
         published = self._sign()[1]
@@ -235,9 +237,7 @@ class Checkpoints:
             "key": self._key.public().label,
             "published": [{"place": address, "error": error} for address, error in published.places],
         }
-        with self._recording, contextlib.suppress(HarnessError):  # the ledger failed or closed; who waits is told
-            if self._quiet:
-                return
+        with contextlib.suppress(HarnessError):  # the ledger failed or closed; who waits is told
             ledger.record("checkpoint.signed", body)
             own = 1
             if published.failures and published.failures != self._complaint:

@@ -182,7 +182,7 @@ def read_key(text: str) -> SigningKey:
     Raises:
         UserError: there is no such file, or it holds no key. No message shows what was given as text.
     """
-    where = "the signing key"
+    where = ""
     if not text.startswith(_PRIVATE):
         where = text
         try:
@@ -193,7 +193,7 @@ def read_key(text: str) -> SigningKey:
     try:
         return _private_key(text.strip())
     except ValueError as error:
-        raise UserError(f"this is no private key: {error}", where=where, advice=_KEY_ADVICE) from None
+        raise UserError(f"not a private key to sign with: {error}", where=where, advice=_KEY_ADVICE) from None
 
 
 _KEY_ADVICE = "`agentcheck ledger keygen NAME` makes one; give the file's path, or the text that is in it"
