@@ -46,15 +46,23 @@ class SqliteSource:
     def streams(self) -> list[tuple[str, int]]:
         """Names of the streams, and the highest sequence number of each."""
         self._check_layout()
-        found = self._rows("SELECT stream, max(seq) FROM events GROUP BY stream ORDER BY stream")
-        for stream, _ in found:
-            if not isinstance(stream, str):
-                raise Damaged(f"the name of a stream is no text: {stream!r:.40}")
-        return [(stream, last if isinstance(last, int) else self._last(stream)) for stream, last in found]
+        # One step in the index for each stream; grouping would read all of it.
+        names = self._rows(
+            "WITH RECURSIVE names(name) AS (SELECT min(stream) FROM events UNION ALL"
+            " SELECT (SELECT min(stream) FROM events WHERE stream > name) FROM names WHERE name IS NOT NULL)"
+            " SELECT name FROM names WHERE name IS NOT NULL"
+        )
+        for (name,) in names:
+            if not isinstance(name, str):
+                raise Damaged(f"the name of a stream is no text: {name!r:.40}")
+        return [(name, self._last(name)) for (name,) in names]
 
     def _last(self, stream: str) -> int:
-        query = "SELECT coalesce(max(seq), 1) FROM events WHERE stream = ? AND typeof(seq) = 'integer'"
-        return int(self._rows(query, stream)[0][0])
+        last = self._rows("SELECT max(seq) FROM events WHERE stream = ?", stream)[0][0]
+        if not isinstance(last, int):
+            query = "SELECT coalesce(max(seq), 1) FROM events WHERE stream = ? AND typeof(seq) = 'integer'"
+            last = self._rows(query, stream)[0][0]
+        return int(last)
 
     def rows(self, stream: str, first: int, last: int) -> Iterator[tuple[Any, Any, Any]]:
         """Sequence number, payload and chain value of the rows in a range, in order."""
