@@ -4,26 +4,45 @@ A driver's test module holds one class::
 
     class TestMyRun(RunStoreKit):
         @pytest.fixture
-        def make(self, tmp_path): ...
+        def place(self, tmp_path):
+            return "package.module:MyRun", url, run, str(tmp_path)
 
-``make()`` gives the store of the same run each time it is called, empty at first; ``make("another")`` that of a run
-of another name.
+``place`` is a run that holds nothing yet: its factory as a reference, and what that is called with. The kit makes its
+store again for each use (fixture ``make``), also in other processes.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
 from agentcheck.contracts import RunStore, Store
 from agentcheck.errors import StoreError
 from agentcheck.ledger.chain import leaf, withheld
+from kits import contender
 from kits.store import rows
 
 Make = Callable[..., RunStore]
+#: Reference of the factory, url, run and folder.
+Place = tuple[str, str, str, str]
+#: Writers that fight for one stream, and batches of each.
+CONTENDERS, BATCHES = 8, 3
+
+
+def gapless(run: RunStore, stream: str) -> list[str]:
+    """The payloads of a stream whose numbers are 1..n."""
+    with closing(run.reading(stream)) as store:
+        found = list(store.read(stream))
+    assert [row.seq for row in found] == list(range(1, len(found) + 1))
+    return [row.payload.decode() for row in found]
 
 
 def fill(run: RunStore, stream: str, count: int, payload: bytes = b'{"a":1}') -> None:
@@ -42,9 +61,20 @@ class RunStoreKit:
     """What holds for the store of every run."""
 
     @pytest.fixture
-    def make(self) -> Make:
-        """Give the store of a run; by the driver's class."""
+    def place(self) -> Place:
+        """The run under test; given by the driver's class."""
         raise NotImplementedError
+
+    @pytest.fixture
+    def make(self, place: Place) -> Make:
+        """Give the store of the run, or of one with another name."""
+        reference, url, run, folder = place
+
+        def make(another: str = "") -> RunStore:
+            at = Path(folder, another) if another else Path(folder)
+            return contender.run_store(reference, url, f"{run}{another}", str(at))
+
+        return make
 
     @pytest.fixture
     def run(self, make: Make) -> RunStore:
@@ -104,6 +134,41 @@ class RunStoreKit:
         with closing(make().writing("main")) as store:
             store.append(rows(1, start=2))
         assert len(payloads(run, "main")) == 2
+
+    def test_writers_of_different_streams_do_not_wait_for_each_other(self, make: Make) -> None:
+        """Four threads write a stream each at the same time, and each finds its own rows in its own order."""
+
+        def write(stream: str) -> None:
+            with closing(make().writing(stream)) as store:
+                for first in range(1, 100, 3):
+                    store.append(rows(3, stream=stream, start=first, payload=stream.encode()))
+
+        streams = [f"gw{number}" for number in range(4)]
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(write, streams))
+        for stream in streams:
+            assert gapless(make(), stream) == [stream] * 99
+
+    def test_threads_that_fight_for_a_stream_keep_one_order(self, make: Make) -> None:
+        """Of eight threads one at a time gets it; every acknowledged batch is there once and whole, without a gap."""
+        with ThreadPoolExecutor(CONTENDERS) as pool:
+            told = list(pool.map(lambda name: contender.contend(make(), str(name), BATCHES), range(CONTENDERS)))
+        found = gapless(make(), "main")
+        assert found[::3] == found[1::3] == found[2::3]
+        assert Counter(found[::3]) == Counter(payload for each in told for payload in each)
+
+    def test_processes_that_fight_for_a_stream_keep_one_order(self, place: Place, make: Make) -> None:
+        """The same with eight processes."""
+        program = [sys.executable, contender.__file__, *place]
+        started = [
+            subprocess.Popen([*program, str(name), str(BATCHES)], stdout=subprocess.PIPE, text=True)
+            for name in range(CONTENDERS)
+        ]
+        told = [process.communicate(timeout=100)[0].split() for process in started]
+        found = gapless(make(), "main")
+        assert len(found) == 3 * CONTENDERS * BATCHES
+        assert found[::3] == found[1::3] == found[2::3]
+        assert Counter(found[::3]) == Counter(payload for each in told for payload in each)
 
     def test_runs_are_apart(self, make: Make) -> None:
         """Streams of the same name in two runs know nothing of each other, and each may be written."""

@@ -29,8 +29,9 @@ class PostgresRun:
 
     def __init__(self, url: str, run: str, folder: Path) -> None:
         driver()
-        self._url = url
-        self._run = run
+        #: With the password, where one was given.
+        self.url = url
+        self.run = run
         self._server = Server(url)
 
     def streams(self) -> Sequence[str]:
@@ -40,18 +41,18 @@ class PostgresRun:
     def writing(self, stream: str) -> Store:
         """The stream's store, opened for writing, with the stream's lock."""
         self._prepare()
-        return PostgresStore(self._server, self._run, stream=stream)
+        return PostgresStore(self._server, self.run, stream=stream)
 
     def reading(self, stream: str) -> Store:
         """A store of all streams of the run, opened for reading."""
         self._prepare()
-        return PostgresStore(self._server, self._run, read_only=True)
+        return PostgresStore(self._server, self.run, read_only=True)
 
     def writer(self) -> str:
         """The client that writes a stream of the run, as the server knows it."""
         self._prepare()
-        names = asked(self._server, b"SELECT name FROM agentcheck.streams WHERE run = %s", (self._run,))
-        return holder(self._server, [lock_key(self._run, name) for (name,) in names]) if names else ""
+        names = asked(self._server, b"SELECT name FROM agentcheck.streams WHERE run = %s", (self.run,))
+        return holder(self._server, [lock_key(self.run, name) for (name,) in names]) if names else ""
 
     def withhold(self, stream: str, payloads: Mapping[int, bytes]) -> None:
         """Put leaf hashes in the place of payloads, in one transaction, as the role ``agentcheck_custodian``.
@@ -61,16 +62,16 @@ class PostgresRun:
         """
         self._prepare()
         psycopg = driver()
-        where = f"{self._run}/{stream}"
+        where = f"{self.run}/{stream}"
         wrong = [seq for seq, given in payloads.items() if len(given) != 33 or given[:1] != b"\x00"]
         if wrong:
             raise self._no(stream, f"what is to stand for event {wrong[0]} is not its leaf hash")
         connection = self._server.connect()
         try:
-            hold(self._server, connection, self._run, stream)
+            hold(self._server, connection, self.run, stream)
             with connection.transaction():
                 roles = _act_as_custodian(connection)
-                found = _replace(connection, self._run, stream, payloads)
+                found = _replace(connection, self.run, stream, payloads)
                 if not roles:
                     connection.execute(b"REVOKE UPDATE (payload) ON agentcheck.events FROM CURRENT_USER")
                 if found != len(payloads):
@@ -89,7 +90,7 @@ class PostgresRun:
     def _no(self, stream: str, why: str) -> StoreError:
         return StoreError(
             f"stream {stream!r}: {why}",
-            where=f"{self._server.shown} {self._run}/{stream}",
+            where=f"{self._server.shown} {self.run}/{stream}",
             advice="nothing was withheld; give sequence numbers of stored events with their leaf hashes",
         )
 
@@ -102,9 +103,9 @@ class PostgresRun:
         return postgres_tables.condition(self._server)
 
     def _prepare(self) -> None:
-        if self._url not in _READY:
+        if self.url not in _READY:
             postgres_tables.migrate(self._server)
-            _READY.add(self._url)
+            _READY.add(self.url)
 
 
 def runs(url: str) -> list[str]:

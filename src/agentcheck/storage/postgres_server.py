@@ -125,6 +125,7 @@ class Server:
                     min_size=0,
                     max_size=_READERS,
                     max_idle=60.0,
+                    num_workers=1,
                     timeout=_PATIENCE,
                     configure=_read_only,
                     check=psycopg_pool.ConnectionPool.check_connection,
@@ -139,7 +140,9 @@ class Server:
         place = f"{self.shown} {where}".rstrip()
         text = self._without_secrets(error)
         state = getattr(error, "sqlstate", None) or ""
-        fits = [row for row in _ADVICE if row[0] == state] or [row for row in _ADVICE if row[0] in text]
+        fits = [row for row in _ADVICE if row[0] == state]
+        if not fits and state[:2] in _WORDS:
+            fits = [row for row in _ADVICE if row[0] in text]
         if fits:
             _, what, advice = fits[0]
             return StoreError(f"{what} ({text})", where=place, advice=advice)
@@ -197,6 +200,8 @@ def _read_only(connection: Connection) -> None:
 
 
 _GRANT = "an administrator runs: GRANT agentcheck_writer TO the login (agentcheck_reader to read only)"
+#: Classes of SQLSTATE of which the words tell more: none (no connection came about), 08, 28, 3D and 57.
+_WORDS = ("", "08", "28", "3D", "57")
 #: The SQLSTATE, or words of a message that has none; how it is told, and what to do. The first that fits.
 _ADVICE = (
     ("password authentication failed", "the login was refused", "check user and password"),

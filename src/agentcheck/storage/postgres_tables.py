@@ -29,7 +29,6 @@ CREATE TABLE IF NOT EXISTS agentcheck.migrations (
 """
 
 
-@lru_cache(maxsize=8)
 def known(folder: Path = FOLDER) -> dict[str, str]:
     """Name -> text of every migration, in order."""
     return {path.stem: path.read_text("utf-8") for path in sorted(folder.glob("*.sql"))}

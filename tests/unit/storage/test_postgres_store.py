@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from agentcheck.contracts import RunStore, Store
+from agentcheck.contracts import Store
 from agentcheck.storage.postgres import PostgresStore
-from agentcheck.storage.postgres_run import PostgresRun
 from agentcheck.storage.postgres_server import Server as Database
 from agentcheck.storage.postgres_tables import migrate
-from kits.run_store import Make, RunStoreKit
+from kits.run_store import Place, RunStoreKit
 from kits.store import StoreKit
 
 
@@ -38,6 +36,6 @@ class TestPostgresRunConforms(RunStoreKit):
     """The kit of runs."""
 
     @pytest.fixture
-    def make(self, ledger_url: str, name: str) -> Make:
-        """Runs whose names begin alike."""
-        return lambda another="": PostgresRun(ledger_url, name + another, Path())
+    def place(self, ledger_url: str, name: str) -> Place:
+        """A run of the shared database."""
+        return "agentcheck.storage.postgres_run:PostgresRun", ledger_url, name, ""

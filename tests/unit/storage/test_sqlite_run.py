@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from agentcheck.contracts import RunStore
 from agentcheck.errors import StoreError
 from agentcheck.ledger.chain import withheld
 from agentcheck.storage.sqlite import SCHEMA
 from agentcheck.storage.sqlite_run import SqliteRun
-from kits.run_store import Make, RunStoreKit, fill, payloads
+from kits.run_store import Place, RunStoreKit, fill, payloads
 from kits.store import rows
 
 
@@ -26,13 +25,9 @@ class TestSqliteRunConforms(RunStoreKit):
     """The kit on a folder."""
 
     @pytest.fixture
-    def make(self, tmp_path: Path) -> Make:
-        """One folder a run."""
-
-        def make(name: str = "run") -> RunStore:
-            return SqliteRun("", name, tmp_path / name)
-
-        return make
+    def place(self, tmp_path: Path) -> Place:
+        """A folder for the run."""
+        return "agentcheck.storage.sqlite_run:SqliteRun", "", "run", str(tmp_path / "run")
 
 
 SECRET = b'{"password":"hunter2-hunter2"}'
