@@ -67,7 +67,8 @@ def test_a_run_is_signed_and_published(project: Project) -> None:
     printed = cli.agentcheck(project.desk, "ledger", "anchors", "last")
     assert printed.code == 0, printed.text
     assert [checkpoint(each) for each in split(printed.out)] == kept
-    assert cli.agentcheck(project.desk, "verify").code == 0
+    verified = cli.agentcheck(project.desk, "verify", "--checkpoint", "kept", "--keys", "trust.txt", "--witnesses", "1")
+    assert (verified.code, f"WITNESSED(1), size {len(stored)}" in verified.out) == (0, True), verified.text
 
 
 def test_workers_sign_their_own_streams(project: Project) -> None:
@@ -226,6 +227,28 @@ def test_an_event_is_proved(project: Project) -> None:
     )
     assert named.code == 0, named.text
     assert json.loads((project.folder / "p.json").read_bytes())["seq"] == 8
+    check = ("verify", "--event", "main-7.json", "--proof", "main-7.tlog-proof", "--keys", "trust.txt")
+    verified = cli.agentcheck(project.desk, *check)
+    assert (verified.code, "INCLUDED" in verified.out) == (0, True), verified.text
+    (project.desk / "main-7.json").write_bytes(event.replace(b'"seq":7', b'"seq":9'))
+    assert cli.agentcheck(project.desk, *check).code == 1
+
+
+def test_a_withheld_event_is_not_proved_and_hides_no_other(project: Project) -> None:
+    """Of an event whose payload is gone nothing is proved; the proof of its neighbour is the one from before."""
+    project.publish("file:kept")
+    assert project.run("run").code == 0
+    run = cli.last_run(project.desk)
+    (project.desk / "all").write_text(cli.agentcheck(project.desk, "ledger", "anchors", "last").out)
+    prove = ("ledger", "prove", "last", "--checkpoint", "all")
+    assert cli.agentcheck(project.desk, *prove, "main:6", "-o", "before.proof").code == 0
+    change(run, f"UPDATE events SET payload = x'00{leaf(payloads(run)[4]).hex()}' WHERE seq = 5")
+    refused = cli.agentcheck(project.desk, *prove, "main:5")
+    assert (refused.code, "was withheld" in refused.err) == (3, True), refused.text
+    assert cli.agentcheck(project.desk, *prove, "main:6", "-o", "after.proof").code == 0
+    assert (project.desk / "after.proof").read_text() == (project.desk / "before.proof").read_text()
+    assert project.run("ledger", "checkpoint", "last").code == 0
+    assert len(project.kept()) == 1  # the head was signed before, and is the same
 
 
 @pytest.mark.parametrize(
