@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _FETCHED = 64
 _ROWS_PER_STATEMENT = 4096
 _BYTES_PER_STATEMENT = 32 << 20
+_SMALL_BATCH = 512
 #: A commit waits for the disk whatever the server's default is; a server that would end idle sessions keeps ours, and
 #: one whose client's machine vanished gives the lock back soon.
 _SETTINGS = """
@@ -86,9 +87,11 @@ class PostgresStore:
         with self._guard:
             connection = self._writing()
             heads = continued(rows, self._last, self._where(rows[0].stream))
-            batches = list(_batches(rows))
             psycopg = driver()
             try:
+                # Looking at every row takes as long as sending it: not where one statement holds them all in any case.
+                small = len(heads) == 1 and len(rows) <= _SMALL_BATCH
+                batches = [rows] if small else list(_batches(rows))
                 if len(batches) == 1:
                     self._insert(connection, batches[0])
                 else:

@@ -216,7 +216,7 @@ _ADVICE = (
     ("the database system is", "the server is starting or stopping", "try again when it is up"),
     ("couldn't get a connection", f"all {_READERS} connections for reading are in use", "close what reads"),
     ("42501", "the login may not do this", _GRANT),
-    ("23514", "a gap in the sequence numbers", "something else wrote to this stream"),
+    ("23514", "the tables do not take this row", "something else wrote to this stream, or it is no event"),
     ("23505", "a repeated sequence number", "something else wrote to this stream"),
     ("53100", "the server's disk is full", "free some space and resume the run"),
     ("53300", "the server has no connection left", "raise max_connections, or end what else is connected"),
