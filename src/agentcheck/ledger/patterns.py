@@ -119,7 +119,8 @@ def _is_word(group: str, value: str) -> bool:
 
 _KEYS = _compile(
     r"(?P<private_key>-----BEGIN[^-\n]{0,60}PRIVATE KEY[^-\n]{0,20}-----[^-]*(?:-(?!----)[^-]*)*"
-    r"(?:-----END[^-\n]{0,80}-----)?)",
+    r"(?:-----END[^-\n]{0,80}-----)?"
+    r"|PRIVATE\+KEY\+[^\s+\"'\\]{1,256}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{40,}={0,2})",  # of signed notes (C2SP)
     r"(?P<jwt>(?<![\w-])eyJ[\w-]{13,}\.[\w-]{8,}(?:\.[\w-]*)?)",
     r"(?P<generic>(?<![A-Za-z0-9])(?:sk|rk|pk|key|xai|pplx|tvly|nvapi|gsk|xoxe\.xox[bp])-[\w-]{16,})",
     r"(?P<api_key>(?<![A-Za-z0-9])(?:"
@@ -314,7 +315,7 @@ def suspects(text: str) -> int:
     if _NAME_ENDS.search(lower) or "bearer" in lower or "basic " in lower:
         families |= WORDS
     tokens = data.translate(_TOKEN_VIEW)
-    if (_LONG_TOKEN in tokens and _holds_key(data, tokens)) or "PRIVATE KEY" in text:
+    if (_LONG_TOKEN in tokens and _holds_key(data, tokens)) or "PRIVATE KEY" in text or "PRIVATE+KEY+" in text:
         families |= KEYS
     return families
 

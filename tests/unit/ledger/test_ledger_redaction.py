@@ -65,6 +65,7 @@ SECRETS = [
         "jwt",
         _key("eyJhbGciOiJIUzI1NiJ9", ".eyJzdWIiOiIxMjM0NTY3ODkwIn0", ".dozjgNryP4J3jVmNHl0w5N_XgL0"),
     ),
+    ("private_key", _key("PRIVATE+KEY+", "example.org/acme+c74f20a3+", "AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz")),
     ("private_key", "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nProc-Type: 4\nabc+/=\n-----END RSA PRIVATE KEY-----"),
     ("private_key", "-----BEGIN OPENSSH PRIVATE KEY-----\\nb3BlbnNzaC1rZXk\\n-----END OPENSSH PRIVATE KEY-----"),
 ]
