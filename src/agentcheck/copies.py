@@ -23,6 +23,7 @@ from agentcheck.errors import StoreError, UserError
 from agentcheck.events import TABLE, Event, retention
 from agentcheck.ledger.chain import withheld
 from agentcheck.ledger.reading import decode
+from agentcheck.publishing import run_of
 from agentcheck.retention import KEPT
 from agentcheck.runs import RunFolder
 from agentcheck.storage.sqlite_run import SqliteRun
@@ -144,16 +145,16 @@ def _write(
     clock: Callable[[], int],
 ) -> Copy:
     target, streams = SqliteRun("", run.id, draft), run.streams()
-    made, run_id, heads = Copy(draft, next_custody(streams)), run.id, []
+    made, heads = Copy(draft, next_custody(streams)), []
     for stream in streams:
         with run.reading(stream) as source, closing(target.writing(stream)) as store:
-            run_id = _copy(source, store, stream, choices, made) or run_id
+            _copy(source, store, stream, choices, made)
             head = store.head(stream)
         if head:
             heads.append({"stream": stream, "size": head[0], "head": head[1].hex()})
     store = target.writing(made.custody)
     with custody_stream(store, made.custody, redactor(run), clock) as ledger:
-        open_custody(ledger, run_id, by, command, heads)
+        open_custody(ledger, run_of(run), by, command, heads)
         why = f"left out of a copy: {', '.join(each.text for each in choices)}"
         for stream, numbers in made.withheld.items():
             for piece in chunks(ranges(numbers)):
@@ -173,20 +174,17 @@ def _write(
     return made
 
 
-def _copy(source: Store, target: Store, stream: str, choices: Sequence[Choice], made: Copy) -> str:
-    """Copy one stream, and give the run's id as its first event says it."""
-    run_id, rows = "", list[Row]()
+def _copy(source: Store, target: Store, stream: str, choices: Sequence[Choice], made: Copy) -> None:
+    """Copy one stream."""
+    rows: list[Row] = []
     for row in source.read(stream):
         event = decode(row) if row.payload[:1] != b"\x00" else None
-        if event is not None and row.seq == 1:
-            run_id = str(event.body.get("run", ""))
         rows.append(_chosen(row, event, choices, made))
         if len(rows) == _BATCH:
             target.append(rows)
             rows = []
     target.append(rows)
     made.events[stream] = (target.head(stream) or (0, b""))[0]
-    return run_id
 
 
 def _chosen(row: Row, event: Event | None, choices: Iterable[Choice], made: Copy) -> Row:

@@ -34,6 +34,7 @@ from agentcheck.ledger.chain import withheld
 from agentcheck.ledger.ledger import Ledger, Redact
 from agentcheck.ledger.reading import decode, read_events
 from agentcheck.ledger.redaction import Redactor
+from agentcheck.publishing import run_of
 from agentcheck.reporting import files
 from agentcheck.retention import KEPT, Due, Purge, RetentionClass, Schedule
 from agentcheck.runs import KEY_FILE, RunFolder
@@ -283,7 +284,7 @@ def _opened(run: RunFolder, by: str, command: Sequence[str], clock: Clock) -> It
     """The run's next stream of custody, opened; the act closes it, an act that fails is closed as ``failed``."""
     stream = next_custody(run.streams())
     with custody_stream(run.store.writing(stream), stream, redactor(run), clock) as ledger:
-        open_custody(ledger, run.id, by, command, run.heads(without=stream))
+        open_custody(ledger, run_of(run), by, command, run.heads(without=stream))
         yield ledger
 
 

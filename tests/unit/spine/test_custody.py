@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,6 +89,23 @@ def test_each_act_is_a_stream_of_its_own_that_names_all_heads(run: RunFolder) ->
     assert {each["stream"] for each in opened["previous"]} == {"main", "gw0"}
     assert {each["stream"]: each for each in again["previous"]} == before
     held_by_chain(run)
+
+
+def test_a_run_whose_folder_was_renamed_is_still_the_run(run: RunFolder) -> None:
+    """Custody names the run as its own events do, so that `verify` finds one run and not two."""
+    moved = RunFolder(run.path.rename(run.path.with_name("elsewhere")))
+    hold(moved, "why", "ann")
+    assert stored(moved, "custody-1")[0].body["run"] == run.id
+
+
+def test_a_run_that_is_going_on_can_be_held(run: RunFolder) -> None:
+    """A hold does not wait for the end of the run, and does not disturb its writer."""
+    store = run.store.writing("main-r1")
+    with Ledger(store, "main-r1", redact=run.redactor()) as ledger:
+        ledger.record("run.note", {"level": "info", "text": "before"})
+        assert hold(run, "now", "ann").id == "hold-1"
+        ledger.record("run.note", {"level": "info", "text": "after"})
+    assert types(run, "main-r1") == ["run.note", "run.note"]
 
 
 def test_what_is_said_is_redacted_also_after_the_key_is_gone(run: RunFolder) -> None:
@@ -217,6 +235,19 @@ def test_a_file_that_is_not_ours_is_left_and_named(run: RunFolder) -> None:
     assert done.unknown == ["notes.txt"]
     assert (run.path / "notes.txt").exists()
     assert (run.path / "workers.lost").exists()
+
+
+def test_a_ledger_of_an_earlier_version_is_purged_like_any_other(tmp_path: Path) -> None:
+    """Its suites named no class, so they are `standard`; chain values are as they were."""
+    kept = Path(__file__).parents[2] / "data" / "ledgers" / "0.1.0"
+    old = RunFolder(Path(shutil.copytree(kept, tmp_path / "old")))
+    before = rows(old)
+    done = purge(old, {"standard": RetentionClass("standard", 0, 0)}, OLD * 2, by="bob")
+    assert {each.label for each in done.due} == {"standard/content", "standard/record"}
+    held_by_chain(old)
+    for stream, found in before.items():
+        assert [row.chain for row in rows(old)[stream]] == [row.chain for row in found]
+        assert types(old, stream) == ["run.started", "run.finished"]
 
 
 # When it is refused
