@@ -8,6 +8,7 @@ and the number of its seed, so that no secret has to be handed over in a file.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
 import json
 import logging
@@ -17,7 +18,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -49,6 +49,9 @@ class Row(NamedTuple):
     each: int = EACH
     #: The marker is told, and the secret beside it is not mentioned at all.
     silent: bool = False
+    #: A part of the name of a place where the marker must stand, and a regular expression for what stands before it.
+    where: str = ""
+    after: str = ""
 
 
 # What the agent does
@@ -258,17 +261,17 @@ def variable(found: Seed) -> str:
 #: Path -> row, in the order in which they are run.
 ROWS: Mapping[str, Row] = {
     # What the agent's process shows besides
-    "prints": Row(_prints),
-    "prints-an-error": Row(_prints_an_error),
-    "writes-to-a-descriptor": Row(_writes),
-    "child-prints": Row(_child_prints, each=1),
-    "logs-an-error": Row(_logs),
-    "logs-details": Row(_debugs),
-    "logs-an-exception": Row(_logs_an_exception),
-    "warns": Row(_warns),
-    "loses-a-thread": Row(_loses_a_thread, each=2),
-    "loses-a-task": Row(_loses_a_task, each=2),
-    "prints-meanwhile": Row(suite="aside"),
+    "prints": Row(_prints, where="output of the run"),
+    "prints-an-error": Row(_prints_an_error, where="output of the run"),
+    "writes-to-a-descriptor": Row(_writes, where="output of the run"),
+    "child-prints": Row(_child_prints, each=1, where="output of the run"),
+    "logs-an-error": Row(_logs, where="out/shop.log"),
+    "logs-details": Row(_debugs, where="out/shop.log"),
+    "logs-an-exception": Row(_logs_an_exception, where="out/shop.log"),
+    "warns": Row(_warns, where="output of the run"),
+    "loses-a-thread": Row(_loses_a_thread, each=2, where="output of the run"),
+    "loses-a-task": Row(_loses_a_task, each=2, where="out/shop.log"),
+    "prints-meanwhile": Row(suite="aside", where="output of the run"),
     # Datasets
     "prompt": Row(_nothing, lambda s: {"prompt": f"please: {s.text}"}),
     "expected-answer": Row(_nothing, lambda s: {"answer": s.text}),
@@ -281,35 +284,40 @@ ROWS: Mapping[str, Row] = {
     ),
     "documents": Row(_nothing, lambda s: {"documents": [{"id": "d1", "text": s.text, "title": "a document"}]}),
     "titles": Row(_nothing, lambda s: {"documents": [{"id": "d1", "text": "text", "title": s.text}]}),
-    "retrieved": Row(_searches, lambda s: {"documents": [{"id": "d1", "text": f"what about {s.text}"}]}),
+    "retrieved": Row(
+        _searches,
+        lambda s: {"documents": [{"id": "d1", "text": f"what about {s.text}"}]},
+        where="events of",
+        after=r'"output":"\[\\"what about ',
+    ),
     "state": Row(_nothing, lambda s: {"state": {"orders": [s.value]}}),
     "principal": Row(_say_nothing, lambda s: {"principal": {"user": s.text}}),
     "turns": Row(_nothing, lambda s: {"turns": [{"text": s.text, "expect": {"retains": [s.text]}}]}),
     "metadata": Row(_nothing, lambda s: {"metadata": {"origin": s.value}}),
     "tags": Row(_nothing, lambda s: {"tags": [s.text]}),
-    "skip-reason": Row(_nothing, lambda s: {"skip": f"not now, {s.text}"}),
+    "skip-reason": Row(_nothing, lambda s: {"skip": f"not now, {s.text}"}, where="output of the run"),
     # Actions
     "arguments": Row(_tool("give")),
-    "effect": Row(_tool("effect")),
+    "effect": Row(_tool("effect"), where="effects.jsonl"),
     "names-of-arguments": Row(lambda session, s: _tool("give", key=s.text)(session, s)),
     "name-of-a-tool": Row(_named),
-    "cause": Row(_caused),
+    "cause": Row(_caused, where="events of", after='"cause":"'),
     "output": Row(_numbered("give")),
     "tool-error": Row(_numbered("refuse")),
     "tool-exception": Row(_numbered("explode")),
     "refused-by-a-control": Row(_numbered("controlled")),
     "broken-control": Row(_numbered("uncontrolled"), silent=True),
-    "votes": Row(lambda session, s: _tool(f"held_{s.number}")(session, s)),
+    "votes": Row(lambda session, s: _tool(f"held_{s.number}")(session, s), where="events of", after='"reason":"'),
     "own-function": Row(_performed),
     "own-function-raises": Row(_performed_badly),
     "answer": Row(_answers),
     "message": Row(_says),
-    "reasoning": Row(_thinks),
+    "reasoning": Row(_thinks, where="events of", after='"text":"'),
     "memory": Row(_kind("memory")),
     "delegate": Row(_kind("delegate")),
     "environment": Row(_tells_its_environment, fits=fits_a_line),
     # Exceptions
-    "agent-raises": Row(_raises(lambda s: RuntimeError(s.text))),
+    "agent-raises": Row(_raises(lambda s: RuntimeError(s.text)), where="output of the run"),
     "agent-raises-a-key": Row(_raises(lambda s: KeyError(s.text))),
     "agent-raises-arguments": Row(_raises(lambda s: OSError(5, s.text, s.bare))),
     "agent-raises-a-value": Row(_raises(lambda s: ValueError(s.value))),
@@ -320,10 +328,10 @@ ROWS: Mapping[str, Row] = {
     "world-is-not-made": Row(_nothing),
     "world-tells-no-tools": Row(_nothing),
     "world-tells-no-effects": Row(_nothing),
-    "world-does-not-close": Row(_nothing),
+    "world-does-not-close": Row(_nothing, where="output of the run"),
     "user-raises": Row(_nothing),
-    "metric-raises": Row(_nothing),
-    "metric-tells-why": Row(_nothing),
+    "metric-raises": Row(_nothing, where="output of the run"),
+    "metric-tells-why": Row(_nothing, where="output of the run"),
     "metric-tells-details": Row(_nothing),
     # Models
     "messages": Row(_asks_model, suite="scripted"),
@@ -331,15 +339,15 @@ ROWS: Mapping[str, Row] = {
     "model-raises": Row(_is_told_by_model, suite="model"),
     "endpoint-reply": Row(_is_told_by_model, suite="endpoint"),
     "endpoint-tool-call": Row(_is_told_by_model, suite="endpoint"),
-    "endpoint-error": Row(_is_told_by_model, suite="endpoint"),
+    "endpoint-error": Row(_is_told_by_model, suite="endpoint", where="output of the run"),
     "endpoint-garbage": Row(_is_told_by_model, suite="endpoint"),
     "endpoint-echoes-key": Row(_is_told_by_model, fits=_is_a_key, suite="keyed", silent=True),  # told as "[key]"
     # Agents behind a wire
-    "process-argument": Row(suite="process"),
-    "process-error-output": Row(suite="process"),
+    "process-argument": Row(suite="process", where="effects.jsonl"),
+    "process-error-output": Row(suite="process", where="output of the run"),
     "process-garbage": Row(suite="process"),
-    "http-argument": Row(suite="http"),
-    "http-error": Row(suite="http"),
+    "http-argument": Row(suite="http", where="effects.jsonl"),
+    "http-error": Row(suite="http", where="output of the run"),
     "http-garbage": Row(suite="http"),
     # Recorded runs
     "trace-agentdojo": Row(suite="traces"),
@@ -351,18 +359,18 @@ ROWS: Mapping[str, Row] = {
     "trace-otel": Row(suite="traces"),
     "trace-swe_agent": Row(suite="traces"),
     # Python tests
-    "test-fails": Row(suite="python"),
-    "test-raises": Row(suite="python"),
-    "test-prints": Row(suite="python"),
-    "test-logs": Row(suite="python"),
-    "test-calls": Row(suite="python"),
-    "test-skips": Row(suite="python"),
-    "test-shows-locals": Row(suite="python"),
-    "test-warns": Row(suite="python"),
+    "test-fails": Row(suite="python", where="output of the run"),
+    "test-raises": Row(suite="python", where="output of the run"),
+    "test-prints": Row(suite="python", where="output of the run"),
+    "test-logs": Row(suite="python", where="out/shop.log"),
+    "test-calls": Row(suite="python", where="effects.jsonl"),
+    "test-skips": Row(suite="python", where="output of the run"),
+    "test-shows-locals": Row(suite="python", where="output of the run"),
+    "test-warns": Row(suite="python", where="output of the run"),
     # The run as a whole
-    "command-line": Row(suite="", fits=fits_a_line),
-    "suite-names-its-agent": Row(suite=""),
-    "reporter-raises": Row(suite="", each=1),
+    "command-line": Row(suite="", fits=fits_a_line, where="events of", after="no:"),
+    "suite-names-its-agent": Row(suite="", where="report.json"),
+    "reporter-raises": Row(suite="", each=1, where="output of the run"),
     # Runs that do not get far, and commands
     "bad-dataset": Row(suite="", each=1),
     "bad-suite": Row(suite="", each=1),
@@ -371,7 +379,7 @@ ROWS: Mapping[str, Row] = {
     "collection-warns": Row(suite="", each=1),
     "unknown-case": Row(suite="", each=1, fits=fits_a_line),
     "shows-no-case": Row(suite="", each=1, fits=fits_a_line),
-    "run-is-killed": Row(_dies, suite="killed", each=1),
+    "run-is-killed": Row(_dies, suite="killed", each=1, where="effects.jsonl"),
 }
 
 
@@ -435,9 +443,9 @@ def make_agent(options: Mapping[str, Any], case: Case) -> Shop:
 def talk(task: Task) -> str:
     """A synchronous agent, which prints while pytest tells of other cases."""
     found = of_case(task.case)[1]
-    for _ in range(150):
+    for _ in range(400):
         print(found.marker, found.bare)
-        time.sleep(0.002)  # other cases are told meanwhile; nothing waits for this
+        hashlib.pbkdf2_hmac("sha256", b"work", b"of milliseconds", 5000)  # beside which other cases are told
     return "done"
 
 

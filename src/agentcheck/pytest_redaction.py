@@ -13,7 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 import pytest
 from _pytest._code.code import TerminalRepr
@@ -76,23 +76,38 @@ class Aside:
 
     def __init__(self, keep: Callable[[str, str], None]) -> None:
         self._keep = keep
-        self._placed: dict[str, tuple[TextIO, TextIO]] = {}
+        self._ends: list[Callable[[], None]] = []
 
-    def begin(self) -> None:
-        """Stand in front of both streams, for all threads but this one."""
-        self.end()
-        for name in ("stdout", "stderr"):
+    def begin(self, capture: Any = None) -> None:
+        """Stand in front of both streams, for all threads but this one; more than once is no more than once.
+
+        ``capture`` is pytest's capture of streams, or of descriptors and streams. It puts back what it found whenever
+        it pauses: from now on that is what stands in front, so no moment is left in which nothing does.
+        """
+        if self._ends:
+            return
+        for name, kind in (("stdout", "out"), ("stderr", "err")):
             before = getattr(sys, name)
-            guard = cast(TextIO, _Guard(before, name, self._keep))
-            self._placed[name] = (before, guard)
-            setattr(sys, name, guard)
+            guard = _Guard(before, name, self._keep)
+            found = getattr(capture, kind, None)
+            self._replace(getattr(found, "syscapture", found), "_old", before, guard)
+            self._replace(sys, name, before, guard)
+
+    def _replace(self, holder: Any, name: str, before: Any, guard: Any) -> None:
+        if getattr(holder, name, None) is not before:
+            return
+        setattr(holder, name, guard)
+
+        def put_back() -> None:
+            if getattr(holder, name) is guard:  # and nobody else has done so
+                setattr(holder, name, before)
+
+        self._ends.append(put_back)
 
     def end(self) -> None:
-        """Put the streams back, where nobody else has done so."""
-        for name, (before, guard) in self._placed.items():
-            if getattr(sys, name) is guard:
-                setattr(sys, name, before)
-        self._placed.clear()
+        """Put the streams back."""
+        while self._ends:
+            self._ends.pop()()
 
 
 class _Guard:

@@ -536,13 +536,12 @@ class SuiteRun:
         if manager is None or not manager.is_globally_capturing():
             yield
             return
-        self._aside.end()
+        self._aside.begin(getattr(manager, "_global_capturing", None))
         manager.resume_global_capture()
         try:
             yield
         finally:
             manager.suspend_global_capture()
-            self._aside.begin()
             for kind, text in zip(("stdout", "stderr"), manager.read_global_capture(), strict=True):
                 if text:
                     self._keep_printed(kind, text)

@@ -23,8 +23,7 @@ import pytest
 import cli
 import fakes_traces
 import secrets_paths
-from agentcheck.inventory import show_case
-from agentcheck.reporting import frame
+from agentcheck.reporting import frame, terminal
 from agentcheck.run_report import RunFold
 from agentcheck.runs import RunFolder
 from kits.obedient.server import serving
@@ -284,14 +283,18 @@ def run_all(project: Project) -> None:
     )
     project.run("the run", *everything, *logged)
     project.run("show", "agentcheck", "show", "last")
+    case = case_id("answer", DEALT["answer"][0])
+    project.run("show of a case", "agentcheck", "show", "last", f"main::{case}", "--full")
     project.run("list", "agentcheck", "list", "suites")
     project.run("verify", "agentcheck", "verify")
     folder = RunFolder.all(project.root / "reports")[-1]
     report = RunFold.of(folder).report()
     for table in (frame.trials(report), frame.actions(report)):
         frame.write_csv(table, project.root / "out" / f"frame{len(table.columns)}.csv")
-    names = [f"{suite.name}::{case.id}" for suite in report.suites for case in suite.cases]
-    project.printed["every case shown"] = "\n".join(show_case(folder, name, full=True) for name in names).encode()
+    trials = [trial.session for suite in report.suites for case in suite.cases for trial in case.trials]
+    found = [transcript for transcript in map(report.transcript, trials) if transcript is not None]
+    shown = "\n".join(terminal.timeline(transcript, terminal.Look(width=120), full=True) for transcript in found)
+    project.printed["every case shown"] = shown.encode()
     project.run("the run on two workers", *everything, "-n", "2")
     live = ("-o", "log_cli=true", "--log-cli-level=DEBUG", "-k", "log or loses or warns")
     project.run("the run with a live log", "agentcheck", "run", "suites/main.yaml", *live)
@@ -346,6 +349,7 @@ def test_no_secret_is_written(path: str, places: dict[str, Written]) -> None:
 @pytest.mark.parametrize("path", ROWS)
 def test_the_path_was_taken(path: str, places: dict[str, Written]) -> None:
     """The word beside each secret was written, and a placeholder stands near it: nothing passes by accident."""
+    row = ROWS[path]
     for found in DEALT[path]:
         mark = found.marker.encode()
         around = [
@@ -354,7 +358,10 @@ def test_the_path_was_taken(path: str, places: dict[str, Written]) -> None:
             for at in re.finditer(mark, each.data)
         ]
         assert around, f"{found.kind} {found.marker} was never seen"
-        assert ROWS[path].silent or any(b"[redacted:" in text for text in around), f"{found.kind} {found.marker}"
+        there = re.compile(row.after.encode() + mark)
+        seen = [name for name, each in places.items() if row.where in name and there.search(each.data)]
+        assert seen, f"{found.kind} {found.marker} stands in no {row.where!r}"
+        assert row.silent or any(b"[redacted:" in text for text in around), f"{found.kind} {found.marker}"
 
 
 #: What is searched, as a part of its name -> a word that must stand there.
@@ -375,6 +382,7 @@ KINDS_OF_PLACES = (
     "output of the run",
     "output of the run on two workers",
     "output of show",
+    "output of show of a case",
     "output of the run of what is wrong",
     "output of the run with a live log",
     "every case shown",

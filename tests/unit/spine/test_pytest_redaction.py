@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -106,6 +107,27 @@ def test_only_other_threads_are_kept_aside(capsys: pytest.CaptureFixture[str]) -
     assert (sys.stdout, sys.stderr) == before
     assert capsys.readouterr() == ("here\n", "")
     assert kept == [("stdout", "there"), ("stdout", "\n"), ("stderr", "too")]
+
+
+def test_what_a_capture_puts_back_keeps_aside_too() -> None:
+    """Whenever pytest pauses its capture of either kind, other threads still write into no terminal."""
+    kept: list[tuple[str, str]] = []
+    before = sys.stdout
+    capture = SimpleNamespace(
+        out=SimpleNamespace(syscapture=SimpleNamespace(_old=sys.stdout)), err=SimpleNamespace(_old=sys.stderr)
+    )
+    aside = Aside(lambda name, text: kept.append((name, text)))
+    aside.begin(capture)
+    try:
+        sys.stdout = capture.out.syscapture._old
+        other = threading.Thread(target=lambda: sys.stdout.write("there"))
+        other.start()
+        other.join()
+        assert kept == [("stdout", "there")]
+        assert capture.err._old is sys.stderr
+    finally:
+        aside.end()
+    assert capture.out.syscapture._old is sys.stdout is before
 
 
 def test_tests_that_are_governed_are_redacted_and_no_others(tmp_path: Path) -> None:
