@@ -46,6 +46,8 @@ class Publishing:
         trust = read_trust(settings.root / settings.checkpoints.trust) if settings.checkpoints.trust else None
         #: Whose cosignatures are kept; ``None`` for all.
         self.witnesses = trust.witnesses if trust else None
+        #: Whose checkpoints nothing may be signed against: this key's, and those of the keys before it.
+        self.logs = (key.public(), *(trust.logs if trust else ()))
         self._open: list[Checkpoints] = []
         self._stopped = False
 
@@ -166,8 +168,9 @@ class Head(NamedTuple):
 def sign_heads(folder: RunFolder, publishing: Publishing) -> list[Head]:
     """Sign and publish the heads of all streams of a run that has ended.
 
-    A stream is signed only if its chain holds and it begins with what every kept checkpoint of this key says. Where
-    a checkpoint of the head is kept already, that one is published to the places which lack it.
+    A stream is signed only if its chain holds and it begins with what every kept checkpoint of this key, and of keys
+    of the same name in the trust file, says. Where this key signed the head already, that checkpoint is published to
+    the places which lack it.
 
     Raises:
         UserError: the run is still written.
@@ -176,7 +179,7 @@ def sign_heads(folder: RunFolder, publishing: Publishing) -> list[Head]:
     """
     folder.refuse_if_written()
     run = run_of(folder)
-    earlier = [each for each in kept(publishing.places, run) if _is_ours(each, publishing.key)]
+    earlier = [each for each in kept(publishing.places, run) if any(_signed(each, log) for log in publishing.logs)]
     found = []
     for stream in folder.streams():
         with folder.reading(stream) as store:
@@ -196,7 +199,7 @@ def _publish_head(
     publishing: Publishing, run: str, store: Store, stream: str, size: int, root: bytes, mine: Sequence[Kept]
 ) -> Published:
     there = max(
-        (each for each in mine if each.checkpoint.size == size),
+        (each for each in mine if each.checkpoint.size == size and _signed(each, publishing.key.public())),
         key=lambda each: len(each.checkpoint.note.signatures),
         default=None,
     )
@@ -214,8 +217,8 @@ def _publish_head(
     return publish(text, asked, proof, publishing.witnesses)
 
 
-def _is_ours(each: Kept, key: notes.SigningKey) -> bool:
-    return key.public().time_of(each.checkpoint.note) is not None
+def _signed(each: Kept, log: notes.PublicKey) -> bool:
+    return log.time_of(each.checkpoint.note) is not None
 
 
 def _leaves(store: Store, stream: str) -> Iterator[bytes]:

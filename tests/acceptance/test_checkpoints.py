@@ -305,6 +305,26 @@ def test_a_changed_ledger_is_not_signed_again(statement: str, why: str, project:
     assert project.kept() == before
 
 
+def test_a_new_key_goes_on_where_the_old_one_was(project: Project) -> None:
+    """After a change of keys a head can be signed again, and nothing that the old key's checkpoints contradict."""
+    project.publish("file:kept", more='trust = "trust.txt"\n')
+    assert project.run("run").code == 0
+    made = cli.agentcheck(project.folder, "ledger", "keygen", checkpointed.NAME, "--out", "new.key")
+    with (project.desk / "trust.txt").open("a") as file:
+        file.write(made.out)
+    new = str(project.folder / "new.key")
+    done = project.run("ledger", "checkpoint", "last", AGENTCHECK_SIGNING_KEY=new)
+    assert done.code == 0, done.text
+    first, second = project.kept()
+    assert (first[:3], first.note != second.note) == (second[:3], True)
+    assert sorted(project.log.time_of(each.note) is None for each in (first, second)) == [False, True]
+    change(cli.last_run(project.desk), "DELETE FROM events WHERE seq > 100")
+    for file in (project.desk / "kept").rglob("*-2.checkpoint"):
+        file.unlink()  # what is left was signed by the old key
+    refused = project.run("ledger", "checkpoint", "last", AGENTCHECK_SIGNING_KEY=new)
+    assert (refused.code, "events was signed, and 100 are there" in refused.err) == (3, True), refused.text
+
+
 def test_checkpoints_outlive_the_run(project: Project) -> None:
     """What the places keep is printed for a run whose folder is gone."""
     project.publish("file:kept", "git:refs/notes/agentcheck")
