@@ -72,10 +72,12 @@ def checkpoint(run: str, reports: str | None) -> None:
 def _publishing() -> Publishing:
     from agentcheck import plugins
     from agentcheck.errors import UserError
-    from agentcheck.publishing import configured
+    from agentcheck.publishing import KEY_VARIABLE, configured
     from agentcheck.settings import read_settings
 
-    found = configured(read_settings(Path.cwd()), plugins.load, os.environ)
+    found = configured(settings := read_settings(Path.cwd()), plugins.load, os.environ)
+    if found is None and settings.checkpoints.publish:
+        raise UserError(f"{KEY_VARIABLE} says that nothing is signed here", advice="set it to a key")
     if found is None:
         raise UserError(
             "the settings name no place for checkpoints",

@@ -26,6 +26,8 @@ from agentcheck.settings import Settings
 
 #: The private key: the path of its file, or its text.
 KEY_VARIABLE = "AGENTCHECK_SIGNING_KEY"
+#: Its value on a machine that is not to sign what the project signs elsewhere.
+UNSIGNED = "unsigned"
 _TABLE = "[tool.agentcheck.checkpoints]"
 _WITNESSES = ("https", "http")
 
@@ -77,7 +79,7 @@ class Publishing:
 
 
 def configured(settings: Settings, registry: Callable[[], Registry], environ: Mapping[str, str]) -> Publishing | None:
-    """What the project's settings and the environment ask for; ``None`` where nothing is published.
+    """What the project's settings and the environment ask for; ``None`` where nothing is published, or signed here.
 
     Raises:
         UserError: addresses without a key, an address that cannot be used, a key or trust file that is none, or only
@@ -91,8 +93,11 @@ def configured(settings: Settings, registry: Callable[[], Registry], environ: Ma
     if not text:
         raise UserError(
             f"{_TABLE} publish needs a key to sign with, and {KEY_VARIABLE} is not set",
-            advice=f"`agentcheck ledger keygen NAME` makes a key; set {KEY_VARIABLE} to its path or its text",
+            advice=f"`agentcheck ledger keygen NAME` makes a key; set {KEY_VARIABLE} to its path or its text, "
+            f"or to {UNSIGNED!r} where runs are not to be signed",
         )
+    if text == UNSIGNED:
+        return None
     return Publishing(notes.read_key(text), found, settings)
 
 

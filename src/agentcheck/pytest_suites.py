@@ -31,7 +31,7 @@ from agentcheck.engine import CaseResult, Engine, Job
 from agentcheck.errors import AgentcheckError, AnchorError, ExitCode, HarnessError, UserError
 from agentcheck.ledger.ledger import Ledger
 from agentcheck.ledger.redaction import for_no_run
-from agentcheck.publishing import KEY_VARIABLE, Publishing, configured
+from agentcheck.publishing import KEY_VARIABLE, UNSIGNED, Publishing, configured
 from agentcheck.pytest_redaction import Aside, hide_in_logs, hide_in_report, hide_in_warning, tell_lost
 from agentcheck.records import Case
 from agentcheck.reporting import terminal
@@ -377,7 +377,10 @@ class SuiteRun:
                 previous=self.resumed.streams if self.resumed is not None else None,
             )
             if self._publishing is None and os.environ.get(KEY_VARIABLE) and self.worker == "main":
-                text = f"{KEY_VARIABLE} is set and nothing was signed: [tool.agentcheck.checkpoints] has no publish"
+                why = "[tool.agentcheck.checkpoints] has no publish"
+                if self.settings.checkpoints.publish:
+                    why = f"its value is {UNSIGNED!r}"
+                text = f"{KEY_VARIABLE} is set and nothing was signed: {why}"
                 ledger.record("run.note", {"level": "warning", "text": text})
             self._ledger = ledger
         return self._ledger

@@ -169,6 +169,18 @@ def test_a_key_without_a_place_is_a_warning(project: Project) -> None:
     assert ["AGENTCHECK_SIGNING_KEY is set and nothing was signed" in each for each in notes] == [True]
 
 
+def test_a_machine_can_be_told_not_to_sign(project: Project) -> None:
+    """Where the variable says that runs are not signed, they are not, and the report says so; nothing else changes."""
+    project.publish("file:kept")
+    done = project.run("run", AGENTCHECK_SIGNING_KEY="unsigned")
+    assert done.code == 0, done.text
+    assert not (project.desk / "kept").exists()
+    notes = [each["body"]["text"] for each in events(cli.last_run(project.desk)) if each["type"] == "run.note"]
+    assert ["nothing was signed: its value is 'unsigned'" in each for each in notes] == [True]
+    refused = project.run("ledger", "checkpoint", "last", AGENTCHECK_SIGNING_KEY="unsigned")
+    assert (refused.code, "nothing is signed here" in refused.err) == (4, True)
+
+
 def test_code_under_test_is_not_given_the_key(project: Project) -> None:
     """Neither alone nor in workers does the environment of the code under test hold the private key."""
     text = (project.desk / "desk.py").read_text()
