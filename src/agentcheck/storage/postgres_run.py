@@ -11,6 +11,7 @@ from agentcheck.errors import StoreError
 from agentcheck.storage import postgres_tables
 from agentcheck.storage.postgres import PostgresStore, asked, hold, holder, lock_key
 from agentcheck.storage.postgres_server import CUSTODIAN, Server, driver
+from agentcheck.storage.postgres_source import PostgresSource
 
 if TYPE_CHECKING:
     from agentcheck.storage.postgres_server import Connection
@@ -53,6 +54,10 @@ class PostgresRun:
         self._prepare()
         names = asked(self._server, b"SELECT name FROM agentcheck.streams WHERE run = %s", (self.run,))
         return holder(self._server, [lock_key(self.run, name) for (name,) in names]) if names else ""
+
+    def source(self) -> PostgresSource:
+        """What the verifier reads the run from."""
+        return PostgresSource(self.url, self.run)
 
     def withhold(self, stream: str, payloads: Mapping[int, bytes]) -> None:
         """Put leaf hashes in the place of payloads, in one transaction, as the role ``agentcheck_custodian``.

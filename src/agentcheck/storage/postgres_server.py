@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import re
 import socket
@@ -119,6 +120,8 @@ class Server:
             if found is None:
                 import psycopg_pool
 
+                # It would print what it meets in its threads; whoever asks for a connection is told.
+                logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
                 self.connect(READER).close()  # a pool cannot say why it gets no connection
                 found = _POOLS[key] = psycopg_pool.ConnectionPool(
                     kwargs={**self._parameters(), "autocommit": True},

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).with_name("migrations")
 #: The advisory lock of migrations ("acl1" twice); those of streams are 64 bits of a hash.
-_LOCK = 0x61636C3161636C31
+LOCK = 0x61636C3161636C31
 _ROOM = """
 CREATE SCHEMA IF NOT EXISTS agentcheck;
 CREATE TABLE IF NOT EXISTS agentcheck.migrations (
@@ -83,7 +83,7 @@ def migrate(server: Server, folder: Path = FOLDER) -> list[str]:
         if not pending(connection, server.shown, folder):
             return []
         with connection.transaction():
-            connection.execute(b"SELECT pg_catalog.pg_advisory_xact_lock(%s)", (_LOCK,))
+            connection.execute(b"SELECT pg_catalog.pg_advisory_xact_lock(%s)", (LOCK,))
             wanted = pending(connection, server.shown, folder)  # another process may have been faster
             if not applied(connection):
                 connection.execute(_ROOM.encode())

@@ -59,6 +59,9 @@ class SqliteRun:
         """The process that holds the lock of one of the run's files, as ``"process 4711"``."""
         return next(filter(None, (writer_of(self.file(stream)) for stream in self.streams())), "")
 
+    def source(self) -> None:
+        """The verifier reads the files itself."""
+
     def withhold(self, stream: str, payloads: Mapping[int, bytes], *, busy_timeout: float = 10.0) -> None:
         """Put a new file in the place of the stream's file, with these payloads instead of the stored ones.
 

@@ -7,6 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +20,7 @@ from agentcheck.ledger.chain import withheld
 from agentcheck.storage.postgres_run import PostgresRun, runs
 from agentcheck.storage.postgres_server import Server as Database
 from agentcheck.storage.postgres_source import PostgresSource
-from agentcheck.storage.postgres_tables import FOLDER, condition, migrate, notices
+from agentcheck.storage.postgres_tables import FOLDER, LOCK, condition, migrate, notices
 from kits.run_store import fill, payloads
 from postgres_server import SUPERUSER, Server, server
 
@@ -303,15 +304,35 @@ def test_processes_that_migrate_at_once_do_it_once(postgres: Server) -> None:
     """Of six that find an empty database one makes the tables, and none fails."""
     url = postgres.url(postgres.database())
     code = (
-        "import sys; from agentcheck.storage.postgres_server import Server;"
-        "from agentcheck.storage.postgres_tables import migrate; print(*migrate(Server(sys.argv[1])))"
+        "import sys, psycopg_pool; from agentcheck.storage.postgres_server import Server;"
+        "from agentcheck.storage.postgres_tables import migrate; print('ready', flush=True);"
+        "input(); print(*migrate(Server(sys.argv[1])))"
     )
-    started = [
-        subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(6)
-    ]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    started = [subprocess.Popen([sys.executable, "-c", code, url], text=True, **pipes) for _ in range(6)]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
     answers = [process.communicate(timeout=60) for process in started]
     assert sorted(out.strip() for out, _ in answers) == ["", "", "", "", "", "0001_events"], answers
+
+
+def test_a_migration_waits_for_another_one(postgres: Server) -> None:
+    """While one holds the lock, in whatever mode, a second one has made nothing; afterwards it goes on."""
+    url = postgres.url(postgres.database())
+    with closing(Database(url).connect()) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("SELECT pg_advisory_lock_shared(%s)", (LOCK,))
+        second = pool.submit(migrate, Database(url))
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while other.execute(waiting).fetchone() == (0,):
+            assert not second.done()
+        assert other.execute("SELECT to_regnamespace('agentcheck')").fetchone() == (None,)
+        other.execute("SELECT pg_advisory_unlock_shared(%s)", (LOCK,))
+        assert second.result(60) == ["0001_events"]
 
 
 @pytest.fixture
