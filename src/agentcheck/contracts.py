@@ -261,6 +261,13 @@ class RunStore(Protocol):
         """Who writes a stream of the run at this moment, for a message (``"process 4711"``); ``""`` where nobody."""
         ...
 
+    def source(self) -> Any:
+        """What ``agentcheck verify`` reads the run from (`agentcheck.ledger.verify.Source`), in other processes too.
+
+        It can be pickled. ``None`` where the streams are files of the run's folder, which the verifier reads itself.
+        """
+        ...
+
     def withhold(self, stream: str, payloads: Mapping[int, bytes]) -> None:
         """Put what is given (see `Row`) in place of the payloads of these sequence numbers, all of them or none.
 

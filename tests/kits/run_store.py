@@ -13,6 +13,7 @@ store again for each use (fixture ``make``), also in other processes.
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from collections import Counter
@@ -97,6 +98,22 @@ class RunStoreKit:
         """Nothing is there before something is written."""
         assert list(run.streams()) == []
         assert run.writer() == ""
+
+    def test_the_verifier_reads_the_rows_that_are_stored(self, make: Make) -> None:
+        """What a run is verified from holds its streams, rows and single values, in another process too."""
+        fill(make(), "main", 300)
+        fill(make(), "gw0", 2)
+        source = make().source()
+        if source is None:
+            return  # files of the run's folder, which the verifier reads itself
+        source = pickle.loads(pickle.dumps(source))
+        assert source.streams() == [("gw0", 2), ("main", 300)]
+        stored = [tuple(row[1:]) for row in rows(300)]
+        assert list(source.rows("main", 1, 300)) == stored
+        assert list(source.rows("main", 290, 295)) == stored[289:295]
+        assert source.value("main", 7) == stored[6][1:]
+        assert source.value("main", 301) is None
+        source.close()
 
     def test_streams_are_listed_and_read_again(self, make: Make) -> None:
         """Streams that one store object wrote are there for another one of the same run."""
