@@ -96,11 +96,16 @@ class Server:
 
     def _run(self, command: Sequence[str]) -> None:
         done = subprocess.run(
-            [str(self.programs / command[0]), *command[1:]], capture_output=True, timeout=60, check=False, **self._as()
+            [str(self.programs / command[0]), *command[1:]],
+            capture_output=True,
+            timeout=60,
+            check=False,
+            **self.unprivileged(),
         )
         assert done.returncode == 0, done.stderr.decode()
 
-    def _as(self) -> dict[str, Any]:
+    def unprivileged(self) -> dict[str, Any]:
+        """Options of `subprocess.run` by which a program runs as the server does, in its folder."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         options: dict[str, Any] = {"cwd": self.root, "env": kept}
         if self._user is not None:
@@ -109,7 +114,7 @@ class Server:
 
     def start(self, *options: str) -> None:
         """Start it, and wait until it answers; the port stays the same over restarts."""
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         settings = ["listen_addresses=127.0.0.1", f"port={self.port}", f"unix_socket_directories={self.root}"]
         settings += ["max_connections=100", "shared_buffers=64MB", "log_min_messages=fatal", *options]
         with (self.root / "log").open("ab") as log:
@@ -118,13 +123,14 @@ class Server:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                **self._as(),
+                **self.unprivileged(),
             )
         deadline = time.monotonic() + 60
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the server did not start:\n{(self.root / 'log').read_text()[-2000:]}")
-            time.sleep(0.01)  # it has no other way of telling
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.01)  # it has no other way of telling
 
     def _answers(self) -> bool:
         import psycopg
@@ -148,7 +154,7 @@ class Server:
         process.wait()
         self._process = None
         while any(_alive(pid) for pid in children):
-            time.sleep(0.002)
+            os.sched_yield()
 
     def execute(self, statement: str, *arguments: Any, database: str = "postgres", user: str = SUPERUSER) -> list[Any]:
         """Run one statement over the socket, and give its rows."""
@@ -190,7 +196,8 @@ def _unprivileged() -> pwd.struct_passwd | None:
     return missing("no user but root to run PostgreSQL as")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
