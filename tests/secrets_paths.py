@@ -444,7 +444,7 @@ def talk(task: Task) -> str:
     """A synchronous agent, which prints while pytest tells of other cases."""
     found = of_case(task.case)[1]
     for _ in range(400):
-        print(found.marker, found.bare)
+        print(found.text)  # in one piece: a key to which another thread has glued a letter is not known as one
         hashlib.pbkdf2_hmac("sha256", b"work", b"of milliseconds", 5000)  # beside which other cases are told
     return "done"
 

@@ -185,18 +185,19 @@ class Seed:
         return f"{self.marker} {self.bare}"
 
     def stands_in(self, data: bytes) -> list[str]:
-        """The forms in which the secret stands in something that was written."""
-        return [form for form, needle in self.needles.items() if self._stands(needle, data)]
+        """The forms in which the secret stands in something that was written, and what stands before it."""
+        found = ((form, self._place(needle, data)) for form, needle in self.needles.items())
+        return [f"{form}, after {data[max(0, at - 60) : at]!r}" for form, at in found if at >= 0]
 
-    def _stands(self, needle: bytes, data: bytes) -> bool:
+    def _place(self, needle: bytes, data: bytes) -> int:
         at = data.find(needle)
         while at >= 0:
             around = data[max(0, at - 1) : at] + data[at + len(needle) : at + len(needle) + 1]
             # Hashes and times hold digits too: a number is one only where it stands alone.
             if not (needle.translate(None, b" -").isdigit() and re.search(rb"[0-9A-Za-z]", around)):
-                return True
+                return at
             at = data.find(needle, at + 1)
-        return False
+        return -1
 
     @cached_property
     def needles(self) -> Mapping[str, bytes]:
