@@ -73,6 +73,7 @@ class Missing:
                 "base": ref,
                 "unsafe": False,
                 "tags": [],
+                "retention": spec.suite.retention if spec else "standard",
             },
             "",
         )
