@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-#: Transition tables, identity columns and sha256() make 11 the oldest that can hold the tables.
-OLDEST = 110000
+#: Transition tables, identity columns and sha256() need 11; 12 is the oldest that is meant to work.
+OLDEST = 120000
 WRITER, READER, CUSTODIAN = "agentcheck_writer", "agentcheck_reader", "agentcheck_custodian"
 #: Connections of one process that read one database at the same time, and seconds that a further one waits.
 _READERS = 16
