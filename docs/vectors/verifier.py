@@ -19,18 +19,34 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-Key = tuple[str, bytes]  # name and key id
-Trust = tuple[dict[Key, bytes], dict[Key, bytes], dict[Key, float]]  # log keys, witness keys, times of revocation
+Keys = dict[str, bytes]  # "<name>+<key id>" -> public key
+Trust = tuple[Keys, Keys, Keys, dict[str, float]]  # log keys, the same as type 4, witness keys, times of revocation
+Note = tuple[bytes, str, int, bytes, list[tuple[str, bytes]]]  # text, origin, size, root; "<name>+<key id>", signature
+Head = tuple[str, int, str, int, str]  # naming stream and number; stream, size and chain value that are named
+Grave = tuple[str, int, int]  # stream, first and last number that a tombstone names
 Point = tuple[int, int, int, int]  # extended homogeneous coordinates of edwards25519
-Head = tuple[str, int, str, int, str]  # naming stream and seq; stream, size and head that are named
 
 P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 D, ROOT_OF_MINUS_ONE = -121665 * pow(121666, -1, P) % P, pow(2, (P - 1) // 4, P)
-FIELDS = {"body", "salt", "seq", "session", "stream", "time", "type", "v"}
-STARTS = ("run.started", "custody.opened")
-HEADS = {"run.started": "previous", "custody.opened": "previous", "run.finished": "streams"}
+NOTE = r"(([^\x00-\x1f]+)\n(0|[1-9][0-9]*)\n([^\n]+)\n)\n((?:— [^\x00-\x1f\s+]+ [^\s]+\n){1,32})"
+FIELDS = {"body": dict, "salt": str, "seq": int, "session": str, "stream": str, "time": int, "type": str, "v": int}
+
+
+class Bad(Exception):
+    """The ledger is inconsistent; with stream and number of the first bad event, or with nothing."""
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint says that counts."""
+
+    run: str
+    stream: str
+    size: int
+    root: bytes
+    time: int
+    witnesses: int
 
 
 def sha256(*parts: bytes) -> bytes:
@@ -39,8 +55,11 @@ def sha256(*parts: bytes) -> bytes:
 
 
 def unbase64(text: str) -> bytes:
-    """Standard base64 with padding; ValueError for anything else."""
-    return base64.b64decode(text.encode("ascii"), validate=True)
+    """Canonical base64; ValueError for anything else."""
+    data = base64.b64decode(text, validate=True)
+    if base64.b64encode(data).decode() != text:
+        raise ValueError("base64 that is not canonical")
+    return data
 
 
 # RFC 8032: Ed25519
@@ -133,103 +152,88 @@ def consistent(first: int, second: int, proof: Sequence[bytes], old: bytes, new:
     return climb(first - 1 >> shift, second - 1 >> shift, path[0], path[1:]) == (old, new, 0)
 
 
-# Notes and trust
+# Trust and notes
 
 
-def key_id(name: str, kind: int, public: bytes) -> bytes:
-    """The first four bytes of the hash of name, type and public key."""
-    return sha256(name.encode(), b"\n", bytes([kind]), public)[:4]
+def key_of(name: str, kind: int, public: bytes) -> str:
+    """Name and key id: the first four bytes of the hash of name, type and public key."""
+    return f"{name}+{sha256(name.encode(), bytes([10, kind]), public)[:4].hex()}"
 
 
 def parse_time(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 time, or ValueError."""
-    match = re.fullmatch(r"([\d-]{10})[Tt]([\d:]{8})(\.\d+)?([Zz]|[+-]\d\d:\d\d)", text, re.ASCII)
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text.upper(), re.ASCII)
     if not match:
         raise ValueError("no RFC 3339 time")
-    zone = "+00:00" if match[4] in "Zz" else match[4]
-    return datetime.fromisoformat(f"{match[1]}T{match[2]}{zone}").timestamp() + float(match[3] or 0)
+    return datetime.fromisoformat(match[1] + match[3].replace("Z", "+00:00")).timestamp() + float(match[2] or 0)
 
 
 def read_trust(text: str) -> Trust:
-    """The keys of a trust file, and when which were revoked; ValueError where a line is not understood."""
-    logs: dict[Key, bytes] = {}
-    witnesses: dict[Key, bytes] = {}
-    revoked: dict[Key, float] = {}
+    """The keys of a trust file, and when which were revoked; ValueError where the file is unusable."""
+    trust: Trust = {}, {}, {}, {}
+    logs, clocks, witnesses, revoked = trust
     for line in text.split("\n"):
-        role, *words = re.sub(r"(^|\s)#.*", "", line).split() or ["#"]
+        role, *words = line.partition("#")[0].split() or [""]
         if role in ("log", "witness") and len(words) == 1:
             name, digits, encoded = words[0].split("+", 2)
-            data = unbase64(encoded)
-            kind = 1 if role == "log" else 4
-            if not name or len(data) != 33 or data[0] != kind or digits.lower() != key_id(name, kind, data[1:]).hex():
+            kind, data = 1 if role == "log" else 4, unbase64(encoded)
+            key = key_of(name, kind, data[1:])
+            if not name or len(data) != 33 or data[0] != kind or f"{name}+{digits}" != key:
                 raise ValueError("no verifier key of this role")
-            (logs if kind == 1 else witnesses)[name, bytes.fromhex(digits)] = data[1:]
-        elif role == "revoked" and len(words) >= 2 and re.fullmatch(r"[^+]+\+[0-9A-Fa-f]{8}", words[0]):
-            key = words[0][:-9], bytes.fromhex(words[0][-8:])
-            revoked[key] = min(parse_time(words[1]), revoked.get(key, float("inf")))
-        elif role != "#":
+            (logs if role == "log" else witnesses)[key] = data[1:]
+            clocks.update({key_of(name, 4, data[1:]): data[1:]} if role == "log" else {})
+        elif role == "revoked" and len(words) >= 2:
+            revoked[words[0]] = min(parse_time(words[1]), revoked.get(words[0], float("inf")))
+        elif role:
             raise ValueError("no entry of a trust file")
-    return logs, witnesses, revoked
+    if not logs or not revoked.keys() <= logs.keys() | witnesses.keys():
+        raise ValueError("no log key, or a revoked key that no line names")
+    return trust
 
 
-def read_note(note: str) -> tuple[bytes, str, int, bytes, list[tuple[Key, bytes]]]:
-    """Text, origin, size, root and signatures of a checkpoint, or ValueError."""
-    text, blank, tail = note.rpartition("\n\n")
-    lines = text.split("\n")
-    parts = [re.fullmatch(r"— ([^\s+]+) (\S+)", line) for line in tail.split("\n")[:-1]]
-    if not blank or not tail.endswith("\n") or re.search(r"[\x00-\x09\x0b-\x1f]", note) or not all(parts):
-        raise ValueError("no signed note")
-    if len(lines) != 3 or not lines[0] or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]):
-        raise ValueError("no checkpoint")
-    root, blobs = unbase64(lines[2]), [(part[1], unbase64(part[2])) for part in parts if part]
+def read_note(note: str) -> Note:
+    """The note, or ValueError where it is no checkpoint."""
+    match = re.fullmatch(NOTE, note)
+    if not match or len(note.encode()) > 65536:
+        raise ValueError("no text of a checkpoint, no signature lines, or too many of them")
+    root, signatures = unbase64(match[4]), re.findall(r"— (\S+) (\S+)\n", match[5])
+    blobs = [(name, unbase64(signature)) for name, signature in signatures]
     if len(root) != 32 or any(len(blob) < 5 for _, blob in blobs):
         raise ValueError("a root or a signature of a wrong length")
-    return (text + "\n").encode(), lines[0], int(lines[1]), root, [((name, b[:4]), b[4:]) for name, b in blobs]
+    return match[1].encode(), match[2], int(match[3]), root, [(f"{n}+{b[:4].hex()}", b[4:]) for n, b in blobs]
 
 
-def judge(note: str, trust: Trust, run: str | None) -> dict[str, Any]:
-    """What a checkpoint says if it counts (and is one of the run, where that is known), or ValueError."""
-    text, origin, size, root, lines = read_note(note)
-    logs, witnesses, revoked = trust
-    clocks = {(name, key_id(name, 4, public)): public for (name, _), public in logs.items()}
-    signers: dict[bytes, Key] = {}
-    times: dict[bytes, int] = {}
-    seen: dict[bytes, int] = {}
+def judge(note: Note, trust: Trust) -> Checkpoint:
+    """What a checkpoint says if it counts, or ValueError."""
+    text, origin, size, root, lines = note
+    logs, clocks, witnesses, revoked = trust
+    name, run, stream = origin.rsplit("/", 2)
+    signers: dict[bytes, str] = {}  # of type 1, by public key
+    times: dict[bytes, int] = {}  # the earliest that each log key states
+    seen: dict[bytes, int] = {}  # the earliest that each witness states
     for key, signature in lines:
-        if key in logs:
-            if not signed(logs[key], text, signature):
-                raise ValueError("a signature of a trusted log key fails")
-            if re.fullmatch(r"/[^/]+/.+", origin[len(key[0]) :]) and origin.startswith(key[0]):
-                signers[logs[key]] = key
-        for keys, stamps in ((clocks, times), (witnesses, seen)):
-            if key in keys:
-                time = int.from_bytes(signature[:8], "big")
-                message = b"cosignature/v1\ntime %d\n" % time + text
-                if time >= 2**63 or not signed(keys[key], message, signature[8:]):
-                    raise ValueError("a cosignature of a trusted key fails")
-                if keys is clocks or key not in revoked:
-                    stamps[keys[key]] = min(time, stamps.get(keys[key], time))
+        public = logs.get(key) or clocks.get(key) or witnesses.get(key)
+        if not public:
+            continue
+        time = 0 if key in logs else int.from_bytes(signature[:8], "big")
+        message = text if key in logs else b"cosignature/v1\ntime %d\n" % time + text
+        if time >= 2**63 or not signed(public, message, signature if key in logs else signature[8:]):
+            raise ValueError("a line of a trusted key fails")
+        if key in logs and key.split("+")[0] == name:
+            signers[public] = key
+        if key in clocks:
+            times[public] = min(time, times.get(public, time))
+        if key in witnesses and time < revoked.get(key, float("inf")):
+            seen[public] = min(time, seen.get(public, time))
     seen = {public: time for public, time in seen.items() if public not in signers}
-    early = min(seen.values(), default=float("inf"))
-    good = {public: key for public, key in signers.items() if key not in revoked or early < revoked[key]}
-    places = [origin[len(name) + 1 :].split("/", 1) for name, _ in good.values()]
-    places = [place for place in places if run in (None, place[0])]
-    if not places:
-        raise ValueError("no trusted key signed this for the run")
-    time = min((times[public] for public in good if public in times), default=0)
-    return {"stream": places[0][1], "size": size, "root": root, "time": time, "witnesses": len(seen)}
+    first = min(seen.values(), default=float("inf"))
+    good = [public for public, key in signers.items() if key not in revoked or first < revoked[key]]
+    if not good:
+        raise ValueError("no trusted key signed this")
+    return Checkpoint(run, stream, size, root, min(times.get(public, 0) for public in good), len(seen))
 
 
-# Events, rows and streams
-
-
-def read_event(payload: Any) -> dict[str, Any]:
-    """The JSON object with a body that the bytes hold, canonical or not; else an empty one."""
-    try:
-        event = json.loads(payload.decode())
-    except (ValueError, AttributeError, RecursionError):
-        return {}
-    return event if isinstance(event, dict) and isinstance(event.get("body"), dict) else {}
+# Events and streams
 
 
 def plain(value: Any) -> bool:
@@ -241,190 +245,199 @@ def plain(value: Any) -> bool:
     return value is None or isinstance(value, str | bool) or (isinstance(value, int) and abs(value) < 2**53)
 
 
-def is_event(payload: bytes) -> bool:
-    """Whether the bytes are the canonical form of an event."""
-    event = read_event(payload)
+def read_event(payload: bytes) -> dict[str, Any] | None:
+    """The event whose canonical bytes these are; None where there is no such event."""
     try:
+        event = json.loads(payload.decode())
         text = json.dumps(event, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        if set(event) not in (FIELDS, FIELDS - {"salt"}) or text.encode() != payload or not plain(event):
-            return False
+        if text.encode() != payload or not plain(event) or not isinstance(event, dict):
+            return None
     except (ValueError, RecursionError):
-        return False
-    words = all(isinstance(event[key], str) for key in ("session", "stream", "type"))
-    numbers = all(type(event[key]) is int for key in ("seq", "time", "v"))
+        return None
+    if event.keys() | {"salt"} != FIELDS.keys() or any(type(event[key]) is not FIELDS[key] for key in event):
+        return None
     salt = event.get("salt", "0" * 32)
-    return words and numbers and isinstance(salt, str) and re.fullmatch("[0-9a-f]{32}", salt) is not None
+    return event if event["v"] >= 1 and re.fullmatch("[0-9A-Fa-f]{32}", salt) else None
 
 
-def in_place(payload: bytes, stream: str, n: int, ended: bool) -> bool:
-    """Whether the bytes are an event that may stand at this place of the stream."""
-    event = read_event(payload)
-    start = STARTS[stream.startswith("custody-")]
-    right = event.get("type") == start if n == 1 else event.get("type") not in STARTS
-    return is_event(payload) and (event["stream"], event["seq"]) == (stream, n) and right and not ended
+def is_withheld(payload: bytes) -> bool:
+    """Whether this is what is stored in place of a payload that was taken away."""
+    return len(payload) == 33 and payload[0] == 0
 
 
-def chain_zero(stream: str) -> bytes:
-    """The chain value before the first event."""
-    return sha256(b"agentcheck/ledger/v1\n", stream.encode("utf-8", "surrogatepass"))
-
-
-def derive(stream: str, rows: Sequence[Any], events: bool) -> tuple[list[bytes], list[bytes], int | None]:
-    """Leaves and chain values (from chain 0 on) of the rows of a stream, and the number of the first bad one."""
+def check_chain(stream: str, rows: Sequence[Any]) -> tuple[list[bytes], list[bytes]]:
+    """Leaves and chain values (from chain 0 on) of the rows of a stream, in the order of their numbers."""
     leaves: list[bytes] = []
-    chains, ended = [chain_zero(stream)], False
-    end = "custody.closed" if stream.startswith("custody-") else "run.finished"
+    chains = [sha256(b"agentcheck/ledger/v1\n", stream.encode("utf-8", "surrogatepass"))]
     for n, (seq, payload, chain) in enumerate(rows, 1):
         if type(seq) is not int or seq != n:
-            return leaves, chains, seq if type(seq) is int and 0 < seq < n else n
-        if not isinstance(payload, bytes) or not payload:
-            return leaves, chains, n
-        gone = payload[0] == 0
-        leaves.append(payload[1:] if gone else sha256(b"\x00", payload))
+            raise Bad(stream, min(seq, n) if type(seq) is int else n)
+        if not isinstance(payload, bytes) or not isinstance(chain, bytes):
+            raise Bad(stream, n)
+        leaves.append(payload[1:] if is_withheld(payload) else sha256(b"\x00", payload))
         chains.append(sha256(b"\x02", chains[-1], leaves[-1]))
-        if (gone and (len(payload) != 33 or n == 1)) or not isinstance(chain, bytes) or chain != chains[-1]:
-            return leaves, chains, n
-        if events and (ended if gone else not in_place(payload, stream, n, ended)):
-            return leaves, chains, n
-        ended = not gone and read_event(payload).get("type") == end
-    return leaves, chains, None
+        if chain != chains[-1]:
+            raise Bad(stream, n)
+    return leaves, chains
+
+
+def check_events(stream: str, rows: Sequence[Any], events: bool) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The events of a stream that are read, with their numbers."""
+    custody, ended = stream.startswith("custody-"), False
+    start, end = ("custody.opened", "custody.closed") if custody else ("run.started", "run.finished")
+    for n, payload, _ in rows:
+        if ended or "/" in stream or (is_withheld(payload) and n == 1):
+            raise Bad(stream, n)
+        if is_withheld(payload) or not (events or custody or n in (1, len(rows))):
+            continue
+        event = read_event(payload)
+        if not event or (event["stream"], event["seq"]) != (stream, n):
+            raise Bad(stream, n)
+        kind, run = event["type"], event["body"].get("run")
+        if kind != start if n == 1 else kind in ("run.started", "custody.opened"):
+            raise Bad(stream, n)
+        if n == 1 and (not isinstance(run, str) or "/" in run):
+            raise Bad(stream, n)
+        ended = kind == end
+        yield n, event
 
 
 def named_heads(stream: str, n: int, event: dict[str, Any]) -> Iterator[Head]:
-    """The heads that an event names; a size of -1 where one cannot be read."""
-    named = event.get("body", {}).get(HEADS.get(str(event.get("type")))) or []
-    for head in named if isinstance(named, list) else [named]:
+    """The heads that an event names."""
+    field = {"run.started": "previous", "custody.opened": "previous", "run.finished": "streams"}.get(event["type"])
+    named = event["body"].get(field)
+    if not isinstance(named, list | None):
+        raise Bad(stream, n)
+    for head in named or []:
         match head:
-            case {"stream": str(name), "size": int(size), "head": str(value)} if type(size) is int and size >= 0:
-                yield stream, n, name, size, value
+            case {"stream": str(target), "size": int(size), "head": str(value)} if type(size) is int and size >= 0:
+                yield stream, n, target, size, value
             case _:
-                yield stream, n, "", -1, ""
+                raise Bad(stream, n)
 
 
-def wrong_head(head: Head, chains: dict[str, list[bytes]]) -> tuple[str, int] | None:
-    """Where the ledger is not what a head says."""
-    stream, n, target, size, value = head
-    have = chains.get(target) or [chain_zero(target)]
-    if size < 0:
-        return stream, n
-    if size >= len(have):
-        return target, len(have)
-    return None if have[size].hex() == value else (target, size)
+def named_graves(stream: str, n: int, event: dict[str, Any]) -> Iterator[Grave]:
+    """The ranges that an event of a stream of custody names if it is a tombstone."""
+    if event["type"] != "events.withheld" or not stream.startswith("custody-"):
+        return
+    name, pairs = event["body"].get("stream"), event["body"].get("ranges")
+    if not isinstance(pairs, list | None):
+        raise Bad(stream, n)
+    for pair in pairs or []:
+        if not isinstance(name, str) or not isinstance(pair, list) or [type(end) for end in pair] != [int, int]:
+            raise Bad(stream, n)
+        yield name, pair[0], pair[1]
+
+
+# The answer
+
+
+def answer(verdict: str, covered: int = 0, time: int = 0, witnesses: int = 0, bad: Bad | None = None) -> dict[str, Any]:
+    """The answer, with the keys of `expected`."""
+    first = dict(zip(("stream", "seq"), bad.args or ("", 0), strict=True)) if bad else None
+    return {"verdict": verdict, "covered": covered, "time": time, "witnesses": witnesses, "first_bad": first}
+
+
+def check_notes(notes: Sequence[str], trust: Trust, run: str, leaves: dict[str, list[bytes]]) -> list[Checkpoint]:
+    """The checkpoints, all of which hold."""
+    points = []
+    try:
+        parsed = [read_note(note) for note in notes]
+        for note in parsed:
+            points.append(point := judge(note, trust))
+            if point.run != run:
+                raise Bad
+            if point.size > (length := len(leaves.get(point.stream, []))):
+                raise Bad(point.stream, length + 1)
+    except ValueError:
+        raise Bad from None
+    held = [point for point in points if tree_root(leaves.get(point.stream, [])[: point.size]) == point.root]
+    for stream in [point.stream for point in points if point not in held][:1]:
+        least = min(point.size for point in points if point not in held and point.stream == stream)
+        smaller = [point.size for point in held if point.stream == stream and point.size < least]
+        raise Bad(stream, max(smaller, default=0) + 1)
+    return points
 
 
 def coverage(sizes: dict[str, int], heads: Sequence[Head]) -> dict[str, int]:
     """How many events of each stream are covered, where checkpoints hold for so many."""
     covered = dict(sizes)
-    for _ in range(len(heads) + 1):
+    for _ in heads:  # as many rounds as heads that may follow from each other
         for stream, n, target, size, _ in heads:
             if n <= covered.get(stream, 0):
                 covered[target] = max(size, covered.get(target, 0))
     return covered
 
 
-def tombstoned(event: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
-    """Stream, first and last number of the ranges that a tombstone names."""
-    body = event.get("body", {})
-    ranges = body.get("ranges") if event.get("type") == "events.withheld" else None
-    for pair in ranges if isinstance(ranges, list) else []:
-        if isinstance(pair, list) and len(pair) == 2 and all(type(n) is int for n in pair):
-            yield str(body.get("stream")), pair[0], pair[1]
-
-
-def answer(verdict: str, covered: int = 0, time: int = 0, witnesses: int = 0, bad: Any = None) -> dict[str, Any]:
-    """The answer, with the keys of `expected`."""
-    first = None if bad is None else {"stream": bad[0], "seq": bad[1]}
-    return {"verdict": verdict, "covered": covered, "time": time, "witnesses": witnesses, "first_bad": first}
-
-
-def weigh(points: Sequence[dict[str, Any]], heads: Sequence[Head]) -> dict[str, Any]:
+def weigh(points: Sequence[Checkpoint], heads: Sequence[Head]) -> dict[str, Any]:
     """The verdict that checkpoints give which all hold."""
-    best: dict[str, dict[str, Any]] = {}
-    for point in sorted(points, key=lambda point: (point["size"], point["witnesses"])):
-        best[point["stream"]] = point
-    sizes = {name: point["size"] for name, point in best.items()}
-    others = {name: coverage(sizes | {name: 0}, heads)[name] for name in sizes}
-    needed = [point for name, point in best.items() if others[name] < point["size"]]
+    streams = {point.stream: [other for other in points if other.stream == point.stream] for point in points}
+    taken = {name: max(some, key=lambda point: (point.size, point.witnesses)) for name, some in streams.items()}
+    sizes = {name: point.size for name, point in taken.items()}
+    needed = [point for name, point in taken.items() if coverage(sizes | {name: 0}, heads)[name] < point.size]
     if not needed:
         return answer("CONSISTENT")
-    witnesses = min(point["witnesses"] for point in needed)
-    time = min((point["time"] for point in needed if point["time"]), default=0)
-    covered = sum(coverage(sizes, heads).values())
-    return answer("WITNESSED" if witnesses else "CONSISTENT_WITH_CHECKPOINT", covered, time, witnesses)
+    witnesses, time = min(point.witnesses for point in needed), min(point.time for point in needed)
+    verdict = "WITNESSED" if witnesses else "CONSISTENT_WITH_CHECKPOINT"
+    return answer(verdict, sum(coverage(sizes, heads).values()), time, witnesses)
 
 
-def check_notes(notes: Sequence[Any], keys: str, run: str | None, leaves: dict[str, list[bytes]]) -> Any:
-    """The checkpoints, each with whether it holds; None in place of one that does not count."""
-    points: list[dict[str, Any] | None] = []
-    for note in notes:
-        try:
-            point = judge(note, read_trust(keys), run)
-        except (ValueError, TypeError, AttributeError):
-            points.append(None)
-            continue
-        mine, size = leaves.get(point["stream"], []), point["size"]
-        points.append(point | {"holds": size <= len(mine) and tree_root(mine[:size]) == point["root"]})
-    return points
-
-
-def check_ledger(rows: Sequence[Any], checkpoints: Sequence[Any], keys: str, events: bool) -> dict[str, Any]:
-    """What the rows of a whole run, held against checkpoints, turn out to be."""
-    if not all(isinstance(row, list | tuple) and len(row) == 4 and isinstance(row[0], str) for row in rows):
-        return answer("INCONSISTENT", bad=("", 0))
+def check_rows(rows: Sequence[Any], events: bool) -> tuple[str, dict[str, list[bytes]], list[Head]]:
+    """The run, the leaves of its streams, and the heads that they name."""
     streams: dict[str, list[Any]] = {}
-    for row in rows:
-        streams.setdefault(row[0], []).append(row[1:])
-    leaves, chains, runs = {}, {}, {}
+    for stream, *row in rows:
+        streams.setdefault(stream, []).append(row)
+    leaves, chains, runs = {}, {}, set()
     heads: list[Head] = []
-    gone: list[tuple[str, int]] = []
-    stones: list[tuple[str, int, int]] = []
+    graves: list[Grave] = []
     for name in sorted(streams):
-        body = read_event(streams[name][0][1]).get("body", {})
-        runs[name] = body["run"] if isinstance(body.get("run"), str) else None
-    run = runs.get("main") or next(filter(None, runs.values()), None)
-    for name in sorted(streams):
-        leaves[name], chains[name], bad = derive(name, streams[name], events)
-        bad = 1 if runs[name] not in (None, run) else bad
-        if bad is not None:
-            return answer("INCONSISTENT", bad=(name, bad))
-        for n, payload, _ in streams[name]:
-            event = read_event(payload)
+        streams[name].sort(key=lambda row: (0, row[0]) if isinstance(row[0], int | float) else (1, 0))
+        leaves[name], chains[name] = check_chain(name, streams[name])
+        for n, event in check_events(name, streams[name], events):
             heads += named_heads(name, n, event)
-            gone += [(name, n)] if payload[0] == 0 else []
-            stones += tombstoned(event) if name.startswith("custody-") else []
-    wrong = [place for head in heads if (place := wrong_head(head, chains))]
-    wrong += [(name, n) for name, n in gone if not any(s == name and a <= n <= b for s, a, b in stones)]
-    if wrong:
-        return answer("INCONSISTENT", bad=wrong[0])
-    points = check_notes(checkpoints, keys, run, leaves)
-    held = [point for point in points if point and point["holds"]]
-    for point in points:
-        if point is None:
-            return answer("INCONSISTENT", bad=("", 0))
-        name, size = point["stream"], point["size"]
-        before = [p["size"] for p in held if p["stream"] == name and p["size"] < size]
-        length = len(leaves.get(name, []))
-        if not point["holds"]:
-            return answer("INCONSISTENT", bad=(name, 1 + (length if size > length else max(before, default=0))))
-    return weigh(held, heads)
+            graves += named_graves(name, n, event)
+            runs |= {event["body"]["run"]} if n == 1 else set()
+    for stream, n, target, size, value in heads:
+        if size and target not in chains:
+            raise Bad(stream, n)
+        if size and size >= len(chains[target]):
+            raise Bad(target, len(chains[target]))
+        if size and chains[target][size].hex() != value:
+            raise Bad(target, size)
+    if len(runs) != 1:  # none where there are no rows
+        raise Bad
+    for name in sorted(streams):
+        for n, payload, _ in streams[name]:
+            if is_withheld(payload) and not any(stream == name and a <= n <= b for stream, a, b in graves):
+                raise Bad(name, n)
+    return runs.pop(), leaves, heads
+
+
+def check_ledger(rows: Sequence[Any], checkpoints: Sequence[str], keys: str, events: bool) -> dict[str, Any]:
+    """The answer about all rows of a run, held against checkpoints; ValueError where the keys are unusable."""
+    trust: Trust = read_trust(keys) if keys or checkpoints else ({}, {}, {}, {})
+    try:
+        run, leaves, heads = check_rows(rows, events)
+        return weigh(check_notes(checkpoints, trust, run, leaves), heads)
+    except Bad as bad:
+        return answer("INCONSISTENT", bad=bad)
 
 
 def check_proof(event: bytes, proof: str, keys: str) -> bool:
     """Whether a tlog-proof shows that the event is in a tree whose checkpoint counts."""
+    head, _, note = proof.partition("\n\n")
+    match = re.fullmatch(r"c2sp\.org/tlog-proof@v1\n(?:extra (.*)\n)?index (0|[1-9][0-9]*)((?:\n.+)*)", head)
     try:
-        head, _, note = proof.partition("\n\n")
-        lines = head.split("\n")
-        extra = lines.pop(1) if lines[1].startswith("extra ") else "extra "
-        if lines[0] != "c2sp.org/tlog-proof@v1" or not re.fullmatch(r"index (0|[1-9][0-9]{0,18})", lines[1]):
+        if not match:
             return False
-        unbase64(extra[6:])
-        path, index = [unbase64(line) for line in lines[2:]], int(lines[1][6:])
-        point, said = judge(note, read_trust(keys), None), read_event(event)
-    except (ValueError, IndexError, TypeError, AttributeError):
+        unbase64(match[1] or "")
+        path, index = [unbase64(line) for line in match[3].split("\n")[1:]], int(match[2])
+        point, said = judge(read_note(note), read_trust(keys)), read_event(event)
+    except ValueError:
         return False
-    place = is_event(event) and (said["stream"], said["seq"] - 1) == (point["stream"], index)
-    right = all(len(item) == 32 for item in path)
-    return place and right and included(sha256(b"\x00", event), index, point["size"], path, point["root"])
+    if not said or (said["stream"], said["seq"] - 1) != (point.stream, index) or any(len(item) != 32 for item in path):
+        return False
+    return included(sha256(b"\x00", event), index, point.size, path, point.root)
 
 
 def check_trees(document: dict[str, Any]) -> bool:
@@ -448,10 +461,13 @@ def check_trees(document: dict[str, Any]) -> bool:
 
 
 def read_sqlite(folder: str | Path) -> list[Any]:
-    """The rows of all ledgers in a run's folder, in the order of storage, read from a temporary copy."""
+    """The rows of all ledgers in a run's folder, read from a temporary copy; Bad for a file that is none."""
     rows: list[Any] = []
     with tempfile.TemporaryDirectory() as copy:
-        for file in sorted(Path(folder).glob("*.db")):
+        files = sorted([*Path(folder).glob("ledger.db"), *Path(folder).glob("ledger-*.db")])
+        if not files:
+            raise FileNotFoundError("no ledger in this folder")
+        for file in files:
             for part in (file, file.with_name(file.name + "-wal")):
                 if part.exists():
                     shutil.copyfile(part, Path(copy, part.name))
@@ -460,19 +476,13 @@ def read_sqlite(folder: str | Path) -> list[Any]:
             try:
                 marks = [db.execute(f"PRAGMA {mark}").fetchone()[0] for mark in ("application_id", "user_version")]
                 if marks != [0x61636C31, 1] or db.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
-                    raise ValueError(f"{file.name} is damaged, or no ledger")
+                    raise Bad
                 rows += db.execute("SELECT stream, seq, payload, chain FROM events NOT INDEXED ORDER BY rowid")
+            except sqlite3.Error:
+                raise Bad from None
             finally:
                 db.close()
     return rows
-
-
-def bytes_of(value: Any) -> Any:
-    """What a vector's base64 stands for; anything else as it is, which is then of a wrong type."""
-    try:
-        return unbase64(value)
-    except (ValueError, AttributeError):
-        return value
 
 
 def run_vector(vector: dict[str, Any]) -> tuple[Any, Any]:
@@ -481,11 +491,22 @@ def run_vector(vector: dict[str, Any]) -> tuple[Any, Any]:
         return True, check_trees(vector)
     if "proof" in vector:
         return vector["expected"], check_proof(unbase64(vector["event"]), vector["proof"], vector["keys"])
-    fields = ("stream", "seq", "payload", "chain")
-    rows = [[bytes_of(row.get(key)) if key in fields[2:] else row.get(key) for key in fields] for row in vector["rows"]]
-    notes = vector["checkpoints"]
-    notes = list(notes.values()) if isinstance(notes, dict) else notes
-    return vector["expected"], check_ledger(rows, notes, vector["keys"], vector["events"])
+    rows = [[row["stream"], row["seq"], unbase64(row["payload"]), unbase64(row["chain"])] for row in vector["rows"]]
+    return vector["expected"], check_ledger(rows, vector["checkpoints"], vector["keys"], vector["events"])
+
+
+def run_folder(folder: Path, checkpoints: Sequence[Path], keys: Path | None, events: bool) -> int:
+    """Verify a run's folder."""
+    try:
+        notes = [path.read_bytes().decode("utf-8", "surrogateescape") for path in checkpoints]
+        result = check_ledger(read_sqlite(folder), notes, keys.read_text("utf-8") if keys else "", events)
+    except Bad as bad:
+        result = answer("INCONSISTENT", bad=bad)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 4
+    print(json.dumps(result))
+    return int(result["verdict"] == "INCONSISTENT")
 
 
 def main() -> int:
@@ -497,17 +518,7 @@ def main() -> int:
     parser.add_argument("--events", action="store_true", help="read every event too")
     options = parser.parse_args()
     if options.paths[0].is_dir():
-        if not any(options.paths[0].glob("*.db")):
-            print("no ledger in this folder", file=sys.stderr)
-            return 4
-        notes = [path.read_bytes().decode("utf-8", "replace") for path in options.checkpoint]
-        keys = options.keys.read_text("utf-8") if options.keys else ""
-        try:
-            result = check_ledger(read_sqlite(options.paths[0]), notes, keys, options.events)
-        except (ValueError, sqlite3.Error):
-            result = answer("INCONSISTENT", bad=("", 0))
-        print(json.dumps(result))
-        return int(result["verdict"] == "INCONSISTENT")
+        return run_folder(options.paths[0], options.checkpoint, options.keys, options.events)
     failed = 0
     for path in options.paths:
         expected, got = run_vector(json.loads(path.read_text("utf-8")))
