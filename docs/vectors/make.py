@@ -267,6 +267,20 @@ def make_contents() -> None:
         rows = rebuilt(whole, 5, change).rows
         ledger(f"content-{name}", description, rows, bad=("main", 5), events=True)
         ledger(f"content-{name}-unread", f"{description} Events are not read.", rows)
+    for name, body in {
+        "key": {"töten": 1},
+        "integer": {"amount": 2**53},
+    }.items():
+        odd = simple()
+        made = Stream("main")
+        for _, seq, data, _ in odd.rows:
+            text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+            made.store(data if seq != 5 else b'{"body":' + text.encode() + data[data.index(b',"salt"') :])
+        ledger(f"content-{name}", "What no event's body holds.", made.rows, bad=("main", 5), events=True)
+    short = rebuilt(whole, 5, lambda data: data.replace(b'"salt":"', b'"salt":"g'))
+    ledger("content-salt", "A salt of 33 letters.", short.rows, bad=("main", 5), events=True)
+    unnamed = rebuilt(whole, 1, lambda data: data.replace(b'"run":"', b'"ran":"'))
+    ledger("content-no-run", "The first event names no run.", unnamed.rows, bad=("main", 1))
     early = rebuilt(whole, 5, lambda data: data.replace(b"action.requested", b"run.finished"))
     ledger("content-after", "An event after the end.", early.rows, bad=("main", 6), events=True)
     other = rebuilt(whole, 1, lambda data: data.replace(b"run.started", b"run.suite"))
@@ -502,6 +516,59 @@ def make_checkpoints() -> None:
         notes=[str(Note(twice.text, (LOG.cosign(twice.text, TIME + 60), *twice.signatures)))],
         covered=10,
     )
+    empty = sign_checkpoint(LOG, RUN, "gone", 0, merkle.root([]), TIME)
+    ledger("checkpoint-nothing", "A checkpoint of no events, of a stream that is not there.", rows, notes=[empty])
+    wrong = sign_checkpoint(LOG, RUN, "main", 0, bytes(32), TIME)
+    ledger(
+        "checkpoint-nothing-wrong", "No events, and a root that is not theirs.", rows, notes=[wrong], bad=("main", 1)
+    )
+    text = parse(note).text
+    several = (LOG.sign(text), LOG.cosign(text, TIME), NEXT.sign(text), NEXT.cosign(text, TIME - 5))
+    ledger(
+        "signed-twice",
+        "Two trusted keys signed; the earlier time counts.",
+        rows,
+        notes=[str(Note(text, several))],
+        keys=both,
+        covered=10,
+        time=TIME - 5,
+    )
+    ledger(
+        "signed-twice-untimed",
+        "Two trusted keys signed, one without a time.",
+        rows,
+        notes=[str(Note(text, several[:3]))],
+        keys=both,
+        covered=10,
+        time=0,
+    )
+    ledger(
+        "signed-twice-revoked",
+        "Two keys signed, one of which is revoked.",
+        rows,
+        notes=[str(Note(text, several))],
+        keys=gone,
+        covered=10,
+        time=TIME - 5,
+    )
+    foul = several[3]._replace(value=several[3].value[:-1] + b"\x00")
+    ledger(
+        "signed-twice-foul",
+        "The timestamped line of another trusted key does not hold.",
+        rows,
+        notes=[str(Note(text, (*several[:2], foul)))],
+        keys=both,
+        bad=("", 0),
+    )
+    ledger(
+        "signed-by-a-witness",
+        "A second log key signed that is also listed as a witness.",
+        rows,
+        notes=[str(Note(text, several))],
+        keys=both + f"witness {NEXT.public(COSIGNATURE)}\n",
+        covered=10,
+        time=TIME - 5,
+    )
     main, gw0, gw1 = family()
     run = main.rows + gw0.rows + gw1.rows
     ledger(
@@ -567,6 +634,7 @@ def make_proofs() -> None:
     for size in range(1, 10):
         proof(f"included-1-of-{size}", index=0, size=size)
     proof("extra", change=lambda text: text.replace("\nindex", "\nextra aGVsbG8=\nindex"))
+    proof("extra-odd", change=lambda text: text.replace("\nindex", "\nextra ???\nindex"), good=False)
     proof("other-event", event=whole.rows[5][2], good=False)
     proof("changed-event", event=whole.rows[4][2].replace(b"pay", b"bay"), good=False)
     proof("other-index", change=lambda text: text.replace("index 4", "index 5"), good=False)

@@ -89,7 +89,8 @@ def test_a_chain_made_by_hand_is_accepted(tmp_path: Path) -> None:
             connection.execute(statement)
         chain = hashlib.sha256(b"agentcheck/ledger/v1\nmain").digest()
         for seq, kind in enumerate(("run.started", "run.note", "run.finished"), 1):
-            event = {"body": {}, "seq": seq, "session": "", "stream": "main", "time": 0, "type": kind, "v": 1}
+            body = {"run": "r"} if seq == 1 else {}
+            event = {"body": body, "seq": seq, "session": "", "stream": "main", "time": 0, "type": kind, "v": 1}
             data = json.dumps(event, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
             chain = hashlib.sha256(b"\x02" + chain + hashlib.sha256(b"\x00" + data).digest()).digest()
             connection.execute("INSERT INTO events VALUES ('main', ?, ?, ?)", (seq, data, chain))

@@ -28,7 +28,7 @@ from .ed25519 import holds
 PLAIN, TIMESTAMPED = 1, 4
 _SIGNATURE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)")
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 #: Bytes and signatures of the largest note that is looked at.
 _LARGEST, _MOST_SIGNATURES = 64 * 1024, 32
 
@@ -108,7 +108,7 @@ def parse_key(text: str, types: tuple[int, ...]) -> Key:
     """
     name, _, rest = text.partition("+")
     claimed, _, encoded = rest.partition("+")
-    data = _base64(encoded)
+    data = unbase64(encoded)
     if not name or re.search(r"\s", name) or data is None or not data:
         raise Unusable(f"not a verifier key (name+id+base64): {text:.80}")
     if data[0] not in types:
@@ -151,14 +151,24 @@ def _take(trust: Trust, words: list[str]) -> None:
         key = parse_key(words[1], (TIMESTAMPED,))
         trust.witnesses[str(key)] = key
     elif words[0] == "revoked" and len(words) >= 3:
-        if not _TIME.fullmatch(words[2]):
-            raise Unusable(f"not a time such as 2026-01-31T12:00:00Z: {words[2]}")
-        time = datetime.fromisoformat(words[2].replace("Z", "+00:00"))
-        revoked = Revoked(int(time.timestamp()), " ".join(words[3:]))
+        time = _time(words[2])
+        revoked = Revoked(time, " ".join(words[3:]))
         earlier = trust.revoked.get(words[1], revoked)
         trust.revoked[words[1]] = min(earlier, revoked, key=lambda each: each.time)
     else:
         raise Unusable(f"not 'log KEY', 'witness KEY' or 'revoked NAME+ID TIME REASON': {' '.join(words):.80}")
+
+
+def _time(text: str) -> int:
+    """Seconds since the Unix epoch of an RFC 3339 time; a fraction of a second is cut off."""
+    match = _TIME.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError
+        zone = match[3].upper().replace("Z", "+00:00")
+        return int(datetime.fromisoformat(f"{match[1]}T{match[2]}{zone}").timestamp())
+    except ValueError:
+        raise Unusable(f"not a time such as 2026-01-31T12:00:00Z: {text:.40}") from None
 
 
 def split(text: str) -> Iterator[str]:
@@ -194,7 +204,7 @@ def parse(note: str) -> Checkpoint:
     parts = text.split("\n")[:-1]
     if len(parts) != 3 or not parts[0]:
         raise Unusable(f"{len(parts)} lines of text where a checkpoint of a ledger has 3 (origin, size, root)")
-    root = _base64(parts[2])
+    root = unbase64(parts[2])
     if not _SIZE.fullmatch(parts[1]):
         raise Unusable(f"line 2: no size: {parts[1]:.40}")
     if root is None or len(root) != 32:
@@ -207,7 +217,7 @@ def parse(note: str) -> Checkpoint:
 
 def _signature(line: str, number: int) -> Signature:
     match = _SIGNATURE.fullmatch(line)
-    data = _base64(match[2]) if match else None
+    data = unbase64(match[2]) if match else None
     if match is None or data is None or len(data) < 5:
         raise Unusable(f"line {number}: no signature: {line:.60}")
     return Signature(match[1], data[:4].hex(), data[4:])
@@ -220,31 +230,42 @@ def check(checkpoint: Checkpoint, trust: Trust) -> Signed:
         Unusable: nobody did, a signature does not hold, the origin is not the signer's, or the key was revoked and no
             witness saw the checkpoint before.
     """
+    own = {str(key): _times(checkpoint, Key(key.name, key.public, TIMESTAMPED)) for key in trust.logs.values()}
     signers = [key for key in trust.logs.values() if _plain(checkpoint, key)]
     if not signers:
         claimed = ", ".join(f"{each.name}+{each.id}" for each in checkpoint.signatures)
         raise Unusable(f"signed by no key that is trusted; it carries signatures of {claimed}")
-    for key in signers:
-        if checkpoint.origin.rsplit("/", 2)[0] == key.name:
-            break
-    else:
+    named = [key for key in signers if checkpoint.origin.rsplit("/", 2)[0] == key.name]
+    if not named:
         raise Unusable(f"key {signers[0]} signs for its own origins, and this one is {checkpoint.origin}")
-    witnesses = {}
-    for witness in trust.witnesses.values():
-        time = _timestamped(checkpoint, witness)
-        revoked = trust.revoked.get(str(witness))
-        if time and not (revoked and time >= revoked.time):
-            witnesses[witness.public] = (witness.name, time)
-    revoked = trust.revoked.get(str(key))
-    if revoked and not any(time < revoked.time for _, time in witnesses.values()):
+    witnesses = _witnesses(checkpoint, trust, {key.public for key in signers})
+    seen = min((time for _, time in witnesses), default=None)
+    counting = [key for key in named if not _is_revoked(trust, key, seen)]
+    if not counting:
+        revoked = trust.revoked[str(named[0])]
         when = datetime.fromtimestamp(revoked.time, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         raise Unusable(
-            f"signed by key {key}, which is revoked from {when} on ({revoked.reason or 'no reason given'}), "
+            f"signed by key {named[0]}, which is revoked from {when} on ({revoked.reason or 'no reason given'}), "
             "and no trusted witness saw it before"
         )
-    witnesses.pop(key.public, None)  # nobody is a witness of himself
-    own = _timestamped(checkpoint, Key(key.name, key.public, TIMESTAMPED))
-    return Signed(key, own, tuple(sorted(witnesses.values())))
+    times = [own[str(key)] for key in counting]
+    return Signed(counting[0], min(map(min, times)) if all(times) else 0, tuple(sorted(witnesses)))
+
+
+def _witnesses(checkpoint: Checkpoint, trust: Trust, signers: set[bytes]) -> list[tuple[str, int]]:
+    """Name and earliest time of each witness that counts; none is one of those that signed the checkpoint itself."""
+    found = {}
+    for key in trust.witnesses.values():
+        times = _times(checkpoint, key)
+        if times and not _is_revoked(trust, key, min(times)) and key.public not in signers:
+            found[key.public] = (key.name, min(times))
+    return list(found.values())
+
+
+def _is_revoked(trust: Trust, key: Key, seen: int | None) -> bool:
+    """Whether a key was revoked, and not seen before."""
+    revoked = trust.revoked.get(str(key))
+    return revoked is not None and (seen is None or seen >= revoked.time)
 
 
 def _lines(checkpoint: Checkpoint, key: Key) -> Iterator[bytes]:
@@ -260,8 +281,8 @@ def _plain(checkpoint: Checkpoint, key: Key) -> bool:
     return found
 
 
-def _timestamped(checkpoint: Checkpoint, key: Key) -> int:
-    """The earliest time of a cosignature by ``key``, 0 for none (tlog-cosignature, "Ed25519 signed message")."""
+def _times(checkpoint: Checkpoint, key: Key) -> list[int]:
+    """The times at which a key cosigned (tlog-cosignature, "Ed25519 signed message")."""
     times = []
     for data in _lines(checkpoint, key):
         time = int.from_bytes(data[:8], "big")
@@ -269,10 +290,10 @@ def _timestamped(checkpoint: Checkpoint, key: Key) -> int:
         if len(data) != 72 or time >= 1 << 63 or not holds(key.public, message, data[8:]):
             raise Unusable(f"the cosignature of key {key} does not hold: the text is not what was signed")
         times.append(time)
-    return min(times, default=0)
+    return times
 
 
-def _base64(text: str) -> bytes | None:
+def unbase64(text: str) -> bytes | None:
     """The bytes of canonical base64 (RFC 4648, section 4), ``None`` for anything else."""
     try:
         data = base64.b64decode(text, validate=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from .notes import Checkpoint, Signed, Trust, Unusable, check, parse
 from .sqlite import Damaged, SqliteSource
 from .stream import NAMED, Bad, Source, Stream, check_chain, read_ends, read_events
+from .tree import EMPTY
 
 CONSISTENT, INCONSISTENT = "CONSISTENT", "INCONSISTENT"
 WITH_CHECKPOINT, WITNESSED = "CONSISTENT_WITH_CHECKPOINT", "WITNESSED"
@@ -283,15 +284,16 @@ def _check_checkpoints(
         except Unusable as error:
             result.add(Problem(note.where, "", 0, str(error)))
             continue
-        stream = found[name][1] if name in found else Stream("", name)
+        stream = found[name][1] if name in found else Stream("", name, roots={0: EMPTY})
         if stream.events < point.size and stream.status != "broken":
             _tell_missing(result, stream, covering)
-        elif point.size and stream.roots.get(point.size) not in (point.root, None):
+        elif stream.roots.get(point.size) not in (point.root, None):
             differing.setdefault(name, []).append(covering)
         elif stream.events >= point.size:
             holding.setdefault(name, []).append(covering)
     for name, points in differing.items():
-        _tell_fork(result, found[name][1], points, holding.get(name, []))
+        stream = found[name][1] if name in found else Stream(result.path, name)
+        _tell_fork(result, stream, points, holding.get(name, []))
     for name, points in holding.items():
         best = max(points, key=lambda each: (each.checkpoint.size, len(each.signed.witnesses)))
         result.checkpoints[name] = best
@@ -317,7 +319,7 @@ def _tell_fork(result: Result, stream: Stream, differing: Sequence[Covering], ho
     first = min(differing, key=lambda each: each.checkpoint.size)
     size = first.checkpoint.size
     after = max((each.checkpoint.size for each in holding if each.checkpoint.size < size), default=0)
-    where = f"event {size} is" if after + 1 == size else f"one of the events {after + 1} to {size} is"
+    where = f"event {size} is" if after + 1 >= size else f"one of the events {after + 1} to {size} is"
     reason = f"{where} not the one that {first.where} was signed over: changed and chained anew, or another branch"
     agreeing = [each for each in (*holding, *differing) if each.checkpoint.size == size and each is not first]
     if any(each.checkpoint.root != first.checkpoint.root for each in agreeing):
@@ -338,7 +340,7 @@ def _cover(result: Result) -> None:
             for at, other, size, _ in stream.claims:
                 if at <= stream.covered and named.get(other, size) < size:
                     named[other], changed = size, True
-    needed = [each for name, each in result.checkpoints.items() if direct[name] > named[name]]
+    needed = [each for name, each in result.checkpoints.items() if direct[name] > named.get(name, 0)]
     result.covered = sum(stream.covered for stream in result.streams)
     if not needed or not result.covered:
         return

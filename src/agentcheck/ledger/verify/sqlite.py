@@ -60,7 +60,8 @@ class SqliteSource:
     def _last(self, stream: str) -> int:
         last = self._rows("SELECT max(seq) FROM events WHERE stream = ?", stream)[0][0]
         if not isinstance(last, int):
-            query = "SELECT coalesce(max(seq), 1) FROM events WHERE stream = ? AND typeof(seq) = 'integer'"
+            # Some number is none; what stands at its place is missing.
+            query = "SELECT coalesce(max(seq), 0) + 1 FROM events WHERE stream = ? AND typeof(seq) = 'integer'"
             last = self._rows(query, stream)[0][0]
         return int(last)
 

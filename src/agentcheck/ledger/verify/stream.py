@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ _KINDS = {"body": dict, "seq": int, "session": str, "stream": str, "time": int, 
 #: Events of the first format have no salt.
 _FIELDS = ({**_KINDS, "salt": str}, _KINDS)
 
+_SALT, _NO_SALT = re.compile("[0-9a-f]{32}"), "0" * 32
 _STARTS = ("run.started", "custody.opened")
 
 Row = tuple[Any, Any, Any]
@@ -308,6 +310,7 @@ def read_events(source: Source, stream: Stream, wanted: Sequence[int]) -> None:
                 raise Bad(seq, "the first event of a stream, which says whose it is, is withheld")
             continue
         record = decode(stream, seq, payload)
+        _check_start(stream, seq, record)
         ended = _follow(stream, seq, record, intents)
     stream.status = "finished" if ended else "open"
     stream.orphans = len(intents) if isinstance(wanted, range) else 0
@@ -331,10 +334,37 @@ def decode(stream: Stream, seq: int, payload: bytes) -> dict[str, Any]:
         raise Bad(seq, "the bytes are no event: a field is missing, unknown or of the wrong kind")
     if (record["stream"], record["seq"]) != (stream.name, seq):
         raise Bad(seq, f"out of order: the bytes are event {record['seq']} of stream {record['stream']}")
-    first = "custody.opened" if stream.is_custody else "run.started"
-    if record["v"] < 1 or (record["type"] != first if seq == 1 else record["type"] in _STARTS):
-        raise Bad(seq, f"a stream starts with {first}, once; this is {record['type']} in version {record['v']}")
+    if record["v"] < 1 or not _SALT.fullmatch(record.get("salt", _NO_SALT)):
+        raise Bad(seq, "the bytes are no event: a version below 1, or a salt that is not 32 hexadecimal digits")
+    wrong = _too_wide(record)
+    if wrong:
+        raise Bad(seq, f"the bytes are no event: {wrong}")
     return record
+
+
+def _too_wide(value: Any) -> str:
+    """What of a decoded value no event holds: a key that is not ASCII, an integer of 2**53 or more."""
+    if type(value) is int and not -(2**53) < value < 2**53:
+        return f"an integer outside +-(2**53-1): {value}"
+    if type(value) is dict:
+        odd = next((key for key in value if not key.isascii()), None)
+        return (
+            f"the key {odd!r} is not ASCII"
+            if odd is not None
+            else next(filter(None, map(_too_wide, value.values())), "")
+        )
+    return next(filter(None, map(_too_wide, value)), "") if type(value) is list else ""
+
+
+def _check_start(stream: Stream, seq: int, record: dict[str, Any]) -> None:
+    first = "custody.opened" if stream.is_custody else "run.started"
+    if record["type"] != first if seq == 1 else record["type"] in _STARTS:
+        raise Bad(seq, f"a stream starts with {first}, once; this is {record['type']}")
+    if seq == 1:
+        run = record["body"].get("run")
+        if type(run) is not str or not run or "/" in run:
+            raise Bad(seq, "the first event does not name the run")
+        stream.run = run
 
 
 def _follow(stream: Stream, seq: int, record: dict[str, Any], intents: dict[tuple[str, str], None]) -> bool:
@@ -347,7 +377,6 @@ def _follow(stream: Stream, seq: int, record: dict[str, Any], intents: dict[tupl
         elif name == "action.started" or body.get("outcome") == "allow":
             intents[key] = None
     elif name in ("run.started", "custody.opened"):
-        stream.run = str(body.get("run", ""))
         _claim(stream, seq, body.get("previous"))
     elif name == "run.finished":
         _claim(stream, seq, body.get("streams"))
