@@ -6,8 +6,9 @@ refuse a change, a deletion, a gap and a repeated sequence number, whoever write
 bugs, not against somebody who may write the file (who can drop them): finding that is the chain's work. A second
 writer is refused by the operating system's lock (`agentcheck.storage.lock`).
 
-The log is copied into the database (a *checkpoint*) by a thread of its own, off the commit path; the writer only
-copies the little that was committed meanwhile, after which SQLite starts the log anew.
+The log is copied into the database (a *checkpoint*). Where many small commits filled it, the writer does it, once in
+hundreds of commits; where few large ones did, a thread of its own, off the commit path, and the writer only copies
+the little that was committed meanwhile. After that SQLite starts the log anew.
 """
 
 from __future__ import annotations
@@ -45,10 +46,12 @@ SCHEMA = (
 #: Rows in one statement. sqlite3 gives up the interpreter's lock around every statement and has to wait for it again
 #: (up to 5 ms beside a busy event loop), so a batch is one statement, not one per row.
 _ROWS_PER_STATEMENT = 240
-#: Commits between two looks at the log's size; its size in bytes from which the thread copies it; and by how many
-#: times it may outgrow that before a commit waits for the copying.
-_COMMITS_PER_LOOK = 16
+#: What a commit adds to the log besides its payloads, roughly (pages of table and index); size of the log from which it
+#: is copied; after how many commits the writer copies it (beside small commits, which wait for the disk, a thread that
+#: syncs the database costs more than it saves); by how many times the log may outgrow its size before a commit waits.
+_COMMIT_BYTES = 3 * 4096
 _CHECKPOINT_BYTES = 4 << 20
+_MANY_COMMITS = 100
 _MOST_OUTGROWN = 16
 #: What `Row` does, without a call of Python for each of the rows that the end of a run reads.
 _ROW: Callable[[tuple[Any, ...]], Row] = partial(tuple.__new__, Row)
@@ -152,7 +155,7 @@ class SqliteStore:
                         self._connection.execute("ROLLBACK")
                 raise refused(error, self.path) from error
             self._heads.update(heads)
-            if self._checkpoints is not None and self._checkpoints.committed():
+            if self._checkpoints is not None and self._checkpoints.committed(rows):
                 with contextlib.suppress(sqlite3.Error):  # what was committed stays committed
                     self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
@@ -237,7 +240,7 @@ class SqliteStore:
 
 
 class _Checkpoints:
-    """Copies the log into the database in a thread of its own, so that commits do not wait for it.
+    """Says when the log is to be copied into the database, and does it in a thread of its own where commits are large.
 
     A passive checkpoint blocks nobody, but it copies only what was committed when it began, and SQLite starts the log
     anew only when all of it is copied. So after each pass the writer copies the rest, which is short by then.
@@ -247,30 +250,32 @@ class _Checkpoints:
         self.bytes = _CHECKPOINT_BYTES
         self._path = path
         self._timeout = timeout
-        self._log = path.with_name(path.name + "-wal")
-        self._commits = 0
+        self._commits = self._grown = 0  # since the log was last copied
         self._copied = False
         self._wake = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
 
-    def committed(self) -> bool:
-        """Count a commit; tell whether the writer is to copy what is left of the log."""
+    def committed(self, rows: Sequence[Row]) -> bool:
+        """Count a commit; tell whether the writer is to copy what is left of the log.
+
+        The log's file keeps its greatest length, so its growth since the last copy is reckoned from what is stored.
+        """
         if self._copied:
-            self._copied = False
+            self._copied, self._commits, self._grown = False, 0, 0
             return True
         self._commits += 1
-        if self._commits < _COMMITS_PER_LOOK:
+        self._grown += _COMMIT_BYTES + sum(len(row[2]) for row in rows)
+        if self._grown < self.bytes:
             return False
-        self._commits = 0
-        size = _size(self._log)
-        if size < self.bytes:
-            return False
+        if self._grown > self.bytes * _MOST_OUTGROWN or (self._commits >= _MANY_COMMITS and not self._wake.is_set()):
+            self._commits = self._grown = 0
+            return True
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=f"checkpoints {self._path.name}", daemon=True)
             self._thread.start()
         self._wake.set()
-        return size > self.bytes * _MOST_OUTGROWN
+        return False
 
     def _run(self) -> None:
         # After a fault the log just stays: commits meet the same fault and report it, or copy the log themselves.
