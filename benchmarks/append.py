@@ -25,7 +25,9 @@ import contextlib
 import hashlib
 import multiprocessing
 import queue
+import secrets
 import sqlite3
+import struct
 import tempfile
 import threading
 import time
@@ -42,6 +44,7 @@ from agentcheck.ledger.canonical import encode
 from agentcheck.ledger.chain import genesis, step
 from agentcheck.ledger.ledger import Ledger, Redact, unsafe_keep_all
 from agentcheck.ledger.redaction import Redactor
+from agentcheck.storage.postgres_run import PostgresRun
 from agentcheck.storage.sqlite import SCHEMA, SqliteStore
 
 SESSION = "payables::invoice-17#1"
@@ -51,7 +54,8 @@ DECISION: dict[str, Any] = {
     "outcome": "allow",
     "control": "policy",
     "rule": "payments.known_recipient",
-    "reason": "the recipient is on the list of known recipients and the amount, 100.50 EUR, is below the limit of 500",
+    "reason": "the recipient is on the list of known recipients, and the amount, 100.50 EUR, is below the limit of this"
+    " clerk, which is 500.00 EUR in a week",
     "level": 0,
     "policy": "5f" * 32,
 }
@@ -212,6 +216,40 @@ def bare_sqlite(path: Path) -> Iterator[Append]:
     connection.close()
 
 
+@contextlib.contextmanager
+def bare_postgres(url: str) -> Iterator[Append]:
+    """One statement, and so one commit, for each batch by psycopg, into a plain table with the same key."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = on")
+        connection.execute("DROP TABLE IF EXISTS agentcheck_bare")
+        connection.execute(
+            "CREATE TABLE agentcheck_bare (stream_id bigint NOT NULL, seq bigint NOT NULL, payload bytea NOT NULL,"
+            " chain bytea NOT NULL, PRIMARY KEY (stream_id, seq))"
+        )
+        query = (
+            b"INSERT INTO agentcheck_bare SELECT 1, $1 + n - 1, payload, chain"
+            b" FROM ROWS FROM (unnest($2), unnest($3)) WITH ORDINALITY AS given (payload, chain, n)"
+        )
+        pgconn = connection.pgconn
+        pgconn.prepare(b"bare", query, [20, 1001, 1001])
+
+        def array(values: Sequence[bytes]) -> bytes:
+            parts = [struct.pack(">iiIii", 1, 0, 17, len(values), 1)]
+            for value in values:
+                parts += (struct.pack(">i", len(value)), value)
+            return b"".join(parts)
+
+        def append(rows: Sequence[Row]) -> None:
+            payloads, chains = array([row[2] for row in rows]), array([row[3] for row in rows])
+            done = pgconn.exec_prepared(b"bare", [struct.pack(">q", rows[0][1]), payloads, chains], [1, 1, 1])
+            assert done.status == psycopg.pq.ExecStatus.COMMAND_OK, done.error_message
+
+        yield append
+        connection.execute("DROP TABLE agentcheck_bare")
+
+
 # Producers
 
 
@@ -318,7 +356,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="for each figure and turn (default 2)")
     parser.add_argument("--turns", type=int, default=5, help="median of so many (default 5)")
     parser.add_argument("--folder", help="where to write (default: a temporary folder)")
-    parser.add_argument("--postgres", metavar="URL", help="also over this database, in a schema that is dropped again")
+    parser.add_argument("--postgres", metavar="URL", help="also over this database, in runs of its own")
     parser.add_argument("--busy", action="store_true", help="with other work on every processor")
     given = parser.parse_args()
     print(f"canonical bytes of the event: {len(encode(*FIELDS))}")
@@ -337,6 +375,15 @@ def main() -> None:
             given.seconds,
             given.turns,
         )
+        if given.postgres:
+            run = f"benchmark-{secrets.token_hex(4)}"
+            compare(
+                "PostgreSQL",
+                lambda name: PostgresRun(given.postgres, f"{run}-{name}", folder).writing("main"),
+                lambda name: bare_postgres(given.postgres),
+                given.seconds,
+                given.turns,
+            )
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ from agentcheck.contracts import Row
 from agentcheck.ledger import merkle
 from agentcheck.ledger.chain import genesis, leaf, step
 from agentcheck.ledger.notes import generate, sign_checkpoint
+from agentcheck.storage.address import read_address
+from agentcheck.storage.postgres_run import PostgresRun
 from agentcheck.storage.sqlite import SqliteStore
 
 RUN = "20260101-120000-ab12"
@@ -54,6 +56,22 @@ for number, payload, stored in sqlite3.connect(sys.argv[1] + "/ledger.db").execu
     chain = sha(b"\\x02" + chain + sha(b"\\x00" + payload).digest()).digest()
     if chain != stored or number != seq:
         sys.exit("changed")
+"""
+BARE_POSTGRES = """
+import hashlib, sys, psycopg
+chain, seq, sha = hashlib.sha256(b"agentcheck/ledger/v1\\nmain").digest(), 0, hashlib.sha256
+query = (
+    "SELECT seq, payload, chain FROM agentcheck.events WHERE stream_id ="
+    " (SELECT id FROM agentcheck.streams WHERE run = %s AND name = 'main') ORDER BY seq"
+)
+with psycopg.connect(sys.argv[1]) as connection, connection.cursor("rows", binary=True) as cursor:
+    cursor.itersize = 1000
+    cursor.execute(query, (sys.argv[2],))
+    for number, payload, stored in cursor:
+        seq += 1
+        chain = sha(b"\\x02" + chain + sha(b"\\x00" + payload).digest()).digest()
+        if chain != stored or number != seq:
+            sys.exit("changed")
 """
 #: Runs a command and prints the peak memory of its largest process in MiB (Linux counts in KiB).
 WATCH = """
@@ -134,6 +152,28 @@ def show(name: str, events: int, turns: list[tuple[float, int]]) -> None:
     print(f"{name:<44} {rate:9.0f} events/s   {max(memory for _, memory in turns):4} MiB", flush=True)
 
 
+def copied(url: str, folder: Path, events: int) -> dict[str, list[str]]:
+    """Copy the ledger into a database, under a run whose folder lies beside it; the commands that verify it there."""
+    name = f"20260101-120000-{secrets.token_hex(2)}"
+    run = folder / "reports" / name
+    run.mkdir(parents=True)
+    os.environ["AGENTCHECK_STORE"] = url
+    (run / "store.url").write_text(f"{read_address(url, where=url).without_password()}\n", "utf-8")
+    store = PostgresRun(url, name, run).writing("main")
+    reading = SqliteStore(folder / "ledger.db", read_only=True)
+    for batch in batches(reading.read("main")):
+        store.append(batch)
+    reading.close()
+    store.close()
+    bare = [sys.executable, "-c", BARE_POSTGRES, url, name]
+    ours = [sys.executable, "-m", "agentcheck", "verify", name, "--reports", str(run.parent)]
+    return {
+        "PostgreSQL, bare loop": bare,
+        "PostgreSQL, verify, 1 process": [*ours, "--processes", "1"],
+        "PostgreSQL, verify, 2 processes": [*ours, "--processes", "2"],
+    }
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -155,6 +195,8 @@ def main() -> None:
             "SQLite, verify with checkpoint, 2 processes": [*signed, "--processes", "2"],
             "SQLite, verify --events": [*alone, "--events", "--processes", "1"],
         }
+        if given.postgres:
+            commands |= copied(given.postgres, folder, given.events)
         turns: dict[str, list[tuple[float, int]]] = {title: [] for title in commands}
         for _ in range(given.turns):
             for title, command in commands.items():
