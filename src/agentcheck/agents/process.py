@@ -39,7 +39,7 @@ _LOOK = 0.05
 class ProcessOptions(Options):
     """``command``: a list, or one line split like a shell does; ``{python}`` in it is this Python.
 
-    ``cwd``: where it starts; ``env``: variables added to those of the harness.
+    ``cwd``: where it starts; ``env``: variables added to those of the harness (without what opens its ledger).
     """
 
     command: str | tuple[str, ...]
@@ -125,7 +125,7 @@ class ProcessAgent:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 cwd=self._options.cwd or None,
-                env={**os.environ, **self._options.env},
+                env={**_environment(), **self._options.env},
                 limit=self._options.max_line,
                 start_new_session=True,
             )
@@ -276,3 +276,11 @@ def _kill_group(process: asyncio.subprocess.Process) -> None:
 
 def _ended(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+#: Variables by which somebody could write the ledger or sign it: the address of the store, the key of checkpoints.
+_OURS = ("AGENTCHECK_STORE", "AGENTCHECK_SIGNING_KEY")
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _OURS}

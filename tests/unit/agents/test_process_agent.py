@@ -167,6 +167,14 @@ def test_the_environment_and_the_folder_are_options(tmp_path: Path) -> None:
     assert talk(code, env={"TONE": "kind "}, cwd=str(tmp_path)) == f"kind {tmp_path.resolve()}"
 
 
+def test_an_agent_is_not_given_what_opens_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address of the store, which may hold a password, and the signing key stay with the harness."""
+    monkeypatch.setenv("AGENTCHECK_STORE", "postgresql://somebody:secret@127.0.0.1/ledger")
+    monkeypatch.setenv("AGENTCHECK_SIGNING_KEY", "a.key")
+    code = "send({'type': 'answer', 'text': ' '.join(sorted(n for n in os.environ if n.startswith('AGENTCHECK_S')))})"
+    assert talk(code) == ""
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from agentcheck.errors import UserError
-from agentcheck.ledger.notes import COSIGNATURE, generate
+from agentcheck.ledger.notes import COSIGNATURE, SigningKey
 from agentcheck.ledger.trust import Revoked, Trust, read_trust
 
-LOG, WITNESS = generate("example.org/acme").public(), generate("w.example.net").public(COSIGNATURE)
+LOG = SigningKey("example.org/acme", bytes(32)).public()
+WITNESS = SigningKey("w.example.net", bytes(range(32))).public(COSIGNATURE)
 
 
 def test_entries_comments_and_empty_lines(tmp_path: Path) -> None:
