@@ -239,7 +239,7 @@ def test_a_file_that_is_not_ours_is_left_and_named(run: RunFolder) -> None:
 
 def test_a_ledger_of_an_earlier_version_is_purged_like_any_other(tmp_path: Path) -> None:
     """Its suites named no class, so they are `standard`; chain values are as they were."""
-    kept = Path(__file__).parents[2] / "data" / "ledgers" / "0.1.0"
+    kept = Path(__file__).parents[2] / "data" / "ledgers" / "without-salt"
     old = RunFolder(Path(shutil.copytree(kept, tmp_path / "old")))
     before = rows(old)
     done = purge(old, {"standard": RetentionClass("standard", 0, 0)}, OLD * 2, by="bob")
