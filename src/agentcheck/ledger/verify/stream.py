@@ -185,7 +185,7 @@ def _check_segment(
     keep = leaves.append if sizes else None
     try:
         while True:
-            done = _pass(islice(rows, _CHUNK), segment, keep, rows)
+            done = _pass(islice(rows, _CHUNK), segment, keep, source)
             while wanted and wanted[0] <= segment.last:
                 partial = Tree(tree.peaks)
                 partial.extend(leaves[: wanted[0] - first + 1 - tree.size])
@@ -204,7 +204,7 @@ def _check_segment(
     return segment
 
 
-def _pass(chunk: Iterator[Row], segment: _Segment, keep: Callable[[bytes], None] | None, rows: Iterator[Row]) -> int:
+def _pass(chunk: Iterator[Row], segment: _Segment, keep: Callable[[bytes], None] | None, source: Source) -> int:
     """Derive the chain over some rows, and say how many they were; this is where verifying spends its time."""
     begun = last = segment.last
     chain, digest = segment.chain, sha256
@@ -213,7 +213,7 @@ def _pass(chunk: Iterator[Row], segment: _Segment, keep: Callable[[bytes], None]
             leaf = digest(b"\x00" + payload).digest()
             value = digest(b"\x02" + chain + leaf).digest()
             if value != stored or number != seq:
-                leaf = _look_closely(segment, seq, chain, (number, payload, stored), rows)
+                leaf = _look_closely(segment, seq, chain, (number, payload, stored), source)
                 value = stored
             if keep is not None:
                 keep(leaf)
@@ -225,7 +225,7 @@ def _pass(chunk: Iterator[Row], segment: _Segment, keep: Callable[[bytes], None]
     return last - begun
 
 
-def _look_closely(segment: _Segment, expected: int, chain: bytes, row: Row, rows: Iterator[Row]) -> bytes:
+def _look_closely(segment: _Segment, expected: int, chain: bytes, row: Row, source: Source) -> bytes:
     """The leaf of a row that is not an event as it should be, and is in order all the same: a withheld one.
 
     Raises:
@@ -253,17 +253,17 @@ def _look_closely(segment: _Segment, expected: int, chain: bytes, row: Row, rows
     except (ValueError, RecursionError, TypeError, KeyError):
         raise Bad(seq, "truncated or torn: the bytes are no event and do not give the stored chain value") from None
     said = "" if at == (segment.stream, seq) else f"; out of order: the bytes are event {at[1]} of stream {at[0]}"
-    raise Bad(seq, _what_differs(chain, payload, stored, next(rows, None)) + said)
+    raise Bad(seq, _what_differs(chain, payload, stored, source.value(segment.stream, seq + 1)) + said)
 
 
-def _what_differs(chain: bytes, payload: bytes, stored: bytes, following: Row | None) -> str:
+def _what_differs(chain: bytes, payload: bytes, stored: bytes, following: tuple[Any, Any] | None) -> str:
     """Tell an altered event from an altered chain value by the next row, which was chained to what was there."""
     derived = sha256(b"\x02" + chain + sha256(b"\x00" + payload).digest()).digest()
-    if following is not None and type(following[1]) is bytes and type(following[2]) is bytes:
-        leaf = sha256(b"\x00" + following[1]).digest()
-        if sha256(b"\x02" + derived + leaf).digest() == following[2]:
+    if following is not None and type(following[0]) is bytes and type(following[1]) is bytes:
+        leaf = sha256(b"\x00" + following[0]).digest()
+        if sha256(b"\x02" + derived + leaf).digest() == following[1]:
             return "altered chain value: the bytes and the next event agree with each other, not with it"
-        if sha256(b"\x02" + stored + leaf).digest() == following[2]:
+        if sha256(b"\x02" + stored + leaf).digest() == following[1]:
             return "altered bytes: they do not give the stored chain value, to which the next event is chained"
     return "altered: the stored bytes do not give the stored chain value"
 
