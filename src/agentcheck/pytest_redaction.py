@@ -7,18 +7,23 @@ to the terminal by itself, past all of this.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 import pytest
 from _pytest._code.code import TerminalRepr
 
+from agentcheck.reporting.safe_text import visible
+
 Redact = Callable[[str], str]
+#: Characters of what agents print that are kept for the next case that fails.
+PRINTED = 20_000
 #: Plugins of pytest, since 8.4, that keep what threads and finalizers raised, and their function that tells it.
 _KEEPERS = {"threadexception": "collect_thread_exception", "unraisableexception": "collect_unraisable"}
 
@@ -108,6 +113,48 @@ class Aside:
         """Put the streams back."""
         while self._ends:
             self._ends.pop()()
+
+
+class Printed:
+    """What agents and worlds print while cases run: kept out of pytest's own lines, for the next case that fails."""
+
+    def __init__(self, config: pytest.Config, redact: Redact) -> None:
+        self._config = config
+        self._redact = redact
+        self._texts = {"stdout": "", "stderr": ""}
+        self._aside = Aside(self._keep)
+        config.add_cleanup(self._aside.end)
+
+    @contextlib.contextmanager
+    def captured(self) -> Iterator[None]:
+        """Keep what agents and worlds print out of the progress line, as pytest does it for tests."""
+        manager = self._config.pluginmanager.get_plugin("capturemanager")
+        if manager is None or not manager.is_globally_capturing():
+            yield
+            return
+        self._aside.begin(getattr(manager, "_global_capturing", None))
+        manager.resume_global_capture()
+        try:
+            yield
+        finally:
+            manager.suspend_global_capture()
+            for kind, text in zip(("stdout", "stderr"), manager.read_global_capture(), strict=True):
+                if text:
+                    self._keep(kind, text)
+
+    def _keep(self, kind: str, text: str) -> None:
+        # Twice of what is told: what the cut leaves of a secret is no longer known as one.
+        self._texts[kind] = (self._texts[kind] + text)[-2 * PRINTED :]
+
+    def take(self) -> list[tuple[str, str]]:
+        """What was printed since a case last failed; cases run side by side, so it may be of any of them."""
+        found = [
+            (f"Captured {kind} of this case and others", visible(self._redact(text)[-PRINTED:]))
+            for kind, text in self._texts.items()
+            if text
+        ]
+        self._texts = dict.fromkeys(self._texts, "")
+        return found
 
 
 class _Guard:

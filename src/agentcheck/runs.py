@@ -123,7 +123,7 @@ class RunFolder:
         file = self.path / STORE_FILE
         try:
             kept = read_address(file.read_text("utf-8").strip(), where=str(file))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             made = (self.path / KEY_FILE).exists() or any(self.path.glob("ledger*.db"))
             return None if made else stores.wanted()
         except (OSError, UnicodeDecodeError) as error:
