@@ -43,6 +43,8 @@ FLOORS = (
     ("custody", "inventory", "installation", "pytest_plugin", "verifying"),
     ("pytest_governed",),
     ("pytest_suites",),
+    ("pytest_finish",),
+    ("pytest_run",),
     ("run_report", "pytest_redaction", "publishing"),
     ("runs",),
     ("engine",),

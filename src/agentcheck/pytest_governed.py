@@ -18,7 +18,8 @@ from agentcheck.collection import Plan, prepare, read_cases
 from agentcheck.contracts import Perform
 from agentcheck.engine import Engine, Job, microseconds, open_door, session_id
 from agentcheck.errors import ActionDenied, ActionHeld, Refusal, UserError
-from agentcheck.pytest_suites import SuiteRun, of
+from agentcheck.pytest_run import SuiteRun
+from agentcheck.pytest_suites import of
 from agentcheck.records import ActionKind, Case, Decision, ModelReply, Result, ToolSpec, Transcript
 from agentcheck.runs import record_suite
 from agentcheck.session import Door
