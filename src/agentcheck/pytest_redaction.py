@@ -104,7 +104,7 @@ class Aside:
         setattr(holder, name, guard)
 
         def put_back() -> None:
-            if getattr(holder, name) is guard:  # and nobody else has done so
+            if getattr(holder, name, None) is guard:  # and nobody else has done so, or ended it
                 setattr(holder, name, before)
 
         self._ends.append(put_back)
@@ -129,10 +129,11 @@ class Printed:
     def captured(self) -> Iterator[None]:
         """Keep what agents and worlds print out of the progress line, as pytest does it for tests."""
         manager = self._config.pluginmanager.get_plugin("capturemanager")
-        if manager is None or not manager.is_globally_capturing():
+        capture = getattr(manager, "_global_capturing", None)  # None too where an interrupt has ended it
+        if manager is None or capture is None or not manager.is_globally_capturing():
             yield
             return
-        self._aside.begin(getattr(manager, "_global_capturing", None))
+        self._aside.begin(capture)
         manager.resume_global_capture()
         try:
             yield
