@@ -195,7 +195,7 @@ def _time(text: str | None) -> int:
     metavar="WHAT",
     help="content, an event type, SUITE::CASE, SUITE::CASE#TRIAL or STREAM:FIRST-LAST; can be repeated.",
 )
-@click.option("--reason", default="", metavar="TEXT", help="Recorded in the copy.")
+@click.option("--reason", default="", metavar="TEXT", help="Recorded in the copy, beside what is withheld.")
 @_by
 @_reports
 def export(
@@ -203,7 +203,8 @@ def export(
 ) -> None:
     """Copy the ledger of RUN into the new folder DIR as SQLite files, with chosen events withheld.
 
-    The copy verifies like the run itself; what is withheld in it is named there, by a stream of custody.
+    The copy verifies like the run itself, against the same checkpoints. What is withheld in it is named there, by a
+    stream of custody; where nothing is withheld, the ledger is the same byte for byte.
     """
     from agentcheck.copies import export as copy
     from agentcheck.reporting.safe_text import visible
@@ -211,7 +212,8 @@ def export(
     made = copy(_run(run_name, reports), directory, withhold, by=_login(by), reason=reason, command=_command())
     for stream, events in made.events.items():
         click.echo(visible(f"{stream}  {events} events, {len(made.withheld.get(stream, ()))} withheld for this copy"))
-    click.echo(visible(f"{made.custody} says so in {directory}; check it with: agentcheck verify {directory}"))
+    says = f"{made.custody} says so in {directory}" if made.custody else f"{directory} holds the same events"
+    click.echo(visible(f"{says}; check it with: agentcheck verify {directory}"))
 
 
 for command in COMMANDS:

@@ -1,8 +1,9 @@
 """A copy of a run for an assessor: SQLite files in a new folder, from any store, with chosen events withheld.
 
-Rows are copied byte for byte; a withheld one keeps its leaf hash and chain value, so the copy still verifies. A stream
-of custody, in the copy only, says who made it and from which heads, and names what is withheld. The redaction key is
-not copied, so nobody can try guessed values against the placeholders.
+Rows are copied byte for byte; a withheld one keeps its leaf hash and chain value, so the copy still verifies. Where
+something is withheld, a stream of custody, in the copy only, says who made it and from which heads, and names what is
+withheld. A file of the folder says that it is a copy (`runs.COPY_FILE`). The redaction key is not copied, so nobody can
+try guessed values against the placeholders.
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ from agentcheck.ledger.chain import withheld
 from agentcheck.ledger.reading import decode
 from agentcheck.publishing import run_of
 from agentcheck.retention import KEPT
-from agentcheck.runs import RunFolder
+from agentcheck.runs import COPY_FILE, RunFolder
 from agentcheck.storage.sqlite_run import SqliteRun
 from agentcheck.tombstones import chunks, next_custody, ranges
 
 _RANGE = re.compile(r"([^:\s]+):([1-9]\d*)(?:-([1-9]\d*))?")
+_ABOUT = """This folder is a copy of the ledger of run {run}, made by `agentcheck ledger export`.
+As long as this file is here, agentcheck calls streams of custody in it custody-copy-..., so that none is taken for one
+of the run itself.
+"""
 #: Rows in one append to the copy.
 _BATCH = 1_000
 
@@ -48,7 +53,10 @@ class Choice:
 
 @dataclass
 class Copy:
-    """What was copied: events by stream, and of these the numbers withheld for this copy."""
+    """What was copied: events by stream, and of these the numbers withheld for this copy.
+
+    ``custody`` is the stream that says so; empty where nothing is withheld.
+    """
 
     directory: Path
     custody: str
@@ -79,7 +87,7 @@ def choice(text: str) -> Choice:
             f"{text!r} names nothing that can be withheld",
             advice=f"did you mean {near[0]!r}?"
             if near
-            else "content, an event type, SUITE::CASE, or STREAM:FIRST-LAST",
+            else "content, an event type, SUITE::CASE, SUITE::CASE#TRIAL or STREAM:FIRST-LAST",
         )
     stream, first, last = found[1], int(found[2]), int(found[3] or found[2])
     if last < first:
@@ -102,7 +110,7 @@ def export(
 ) -> Copy:
     """Copy a run's ledger into a new folder, with chosen events withheld; the run itself is not touched.
 
-    The folder appears when it is complete.
+    The folder appears when it is complete. ``by``, ``reason`` and ``command`` are recorded where something is withheld.
 
     Raises:
         UserError: the target is not empty, a process writes the run, or a choice is wrong or chooses nothing.
@@ -145,13 +153,17 @@ def _write(
     clock: Callable[[], int],
 ) -> Copy:
     target, streams = SqliteRun("", run.id, draft), run.streams()
-    made, heads = Copy(draft, next_custody(streams)), []
+    made, heads = Copy(draft, ""), []
     for stream in streams:
         with run.reading(stream) as source, closing(target.writing(stream)) as store:
             _copy(source, store, stream, choices, made)
             head = store.head(stream)
         if head:
             heads.append({"stream": stream, "size": head[0], "head": head[1].hex()})
+    (draft / COPY_FILE).write_text(_ABOUT.format(run=run_of(run)), "utf-8")
+    if not made.withheld:
+        return made  # the same bytes: there is nothing to say of them
+    made.custody = next_custody(streams, copy=True)
     store = target.writing(made.custody)
     with custody_stream(store, made.custody, redactor(run), clock) as ledger:
         open_custody(ledger, run_of(run), by, command, heads)

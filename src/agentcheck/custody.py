@@ -1,7 +1,8 @@
 """What is done to the ledger of a run afterwards: legal holds, and the purge of what its retention class lets go.
 
-Each act writes a stream of its own, ``custody-<n>``: ``custody.opened`` names the heads of all other streams, then
-comes the act, then ``custody.closed``. Acts on one run exclude each other by a lock in its folder.
+Each act writes a stream of its own, ``custody-<n>`` (in a copy it has another name, see `tombstones`):
+``custody.opened`` names the heads of all other streams, then comes the act, then ``custody.closed``. Acts on one run
+exclude each other by a lock in its folder.
 
 A purge, in this order:
 
@@ -37,7 +38,7 @@ from agentcheck.ledger.redaction import Redactor
 from agentcheck.publishing import run_of
 from agentcheck.reporting import files
 from agentcheck.retention import KEPT, Due, Purge, RetentionClass, Schedule
-from agentcheck.runs import KEY_FILE, RunFolder
+from agentcheck.runs import COPY_FILE, KEY_FILE, RunFolder
 from agentcheck.storage.lock import WriterLock
 from agentcheck.tombstones import (
     PURGED,
@@ -48,12 +49,13 @@ from agentcheck.tombstones import (
     day,
     holds_number,
     is_custody,
+    is_of_copy,
     next_custody,
 )
 
 Clock = Callable[[], int]
 #: Files of a run's folder that hold no content of a case, and stay.
-_STAYS = ("ledger*.db*", "*.lock", KEY_FILE, "store.url", "workers.lost")
+_STAYS = ("ledger*.db*", "*.lock", KEY_FILE, "store.url", "workers.lost", COPY_FILE)
 
 
 def read_custody(run: RunFolder) -> Custody:
@@ -282,7 +284,8 @@ def _alone(run: RunFolder) -> Iterator[None]:
 @contextmanager
 def _opened(run: RunFolder, by: str, command: Sequence[str], clock: Clock) -> Iterator[Ledger]:
     """The run's next stream of custody, opened; the act closes it, an act that fails is closed as ``failed``."""
-    stream = next_custody(run.streams())
+    streams = run.streams()
+    stream = next_custody(streams, copy=run.is_copy or any(map(is_of_copy, streams)))
     with custody_stream(run.store.writing(stream), stream, redactor(run), clock) as ledger:
         open_custody(ledger, run_of(run), by, command, run.heads(without=stream))
         yield ledger

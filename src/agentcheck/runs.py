@@ -38,6 +38,8 @@ KEY_FILE = "redaction.key"
 LOST_FILE = "workers.lost"
 #: The address of the run's store, without a password; not there where the streams are files of the folder.
 STORE_FILE = "store.url"
+#: Says that the folder is a copy that `agentcheck ledger export` made; what it holds is for people to read.
+COPY_FILE = "copy.txt"
 #: ``(run, stream, payloads) -> Checkpoints``: what signs a stream while it is written.
 Sign = Callable[[str, str, Payloads], Checkpoints]
 _RUN_ID = re.compile(r"^\d{8}-\d{6}-[0-9a-f]{4}$")
@@ -154,6 +156,11 @@ class RunFolder:
         """
         if self.address is not None:
             self.store.streams()
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether this is a copy made by ``agentcheck ledger export``, and not the run itself."""
+        return (self.path / COPY_FILE).is_file()
 
     @property
     def scratch(self) -> Path:

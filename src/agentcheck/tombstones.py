@@ -1,11 +1,14 @@
 """What the streams of custody say of a run: holds in force, tombstones, and what is withheld. Pure: no I/O, no clock.
 
-A stream of custody is called ``custody-<n>``. It is none of the run's own: nothing that it says is about a case.
+A stream of custody is called ``custody-<n>``; in a copy of the run ``custody-copy-<n>-<8 random hex digits>``, so that
+what is signed of a copy never meets a stream of the run itself. It is none of the run's own: nothing that it says is
+about a case.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +24,7 @@ PURGED = "purged"
 #: Ranges that one tombstone holds; a purge of more writes several.
 MOST_RANGES = 10_000
 
-_CUSTODY = re.compile(r"custody-([1-9]\d*)")
+_CUSTODY = re.compile(r"custody-([1-9]\d*)|custody-copy-([1-9]\d*)-[0-9a-f]{8}")
 #: ``[first, last]`` pairs of sequence numbers, rising, apart from each other.
 Ranges = list[list[int]]
 
@@ -228,12 +231,18 @@ def is_custody(stream: str) -> bool:
 def custody_number(stream: str) -> int:
     """The number of a stream of custody; 0 of any other."""
     found = _CUSTODY.fullmatch(stream)
-    return int(found.group(1)) if found else 0
+    return int(found[1] or found[2]) if found else 0
 
 
-def next_custody(streams: Iterable[str]) -> str:
-    """The name of the next stream of custody."""
-    return f"custody-{max(map(custody_number, streams), default=0) + 1}"
+def is_of_copy(stream: str) -> bool:
+    """Whether a stream of custody belongs to a copy of a run."""
+    return is_custody(stream) and stream.startswith("custody-copy-")
+
+
+def next_custody(streams: Iterable[str], *, copy: bool = False) -> str:
+    """The name of the next stream of custody; in a copy one that no stream of the run, or of another copy, has."""
+    number = max(map(custody_number, streams), default=0) + 1
+    return f"custody-copy-{number}-{secrets.token_hex(4)}" if copy else f"custody-{number}"
 
 
 # Ranges of sequence numbers

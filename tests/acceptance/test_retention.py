@@ -6,12 +6,15 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
+import checkpointed
 import cli
 from agentcheck.events import TABLE, retention
 from agentcheck.reporting import files, html, json_report
@@ -236,3 +239,50 @@ def test_a_copy_leaves_out_what_was_chosen(desk: Path) -> None:
     assert everything(run_of(desk).path) == before
     again = cli.agentcheck(desk, "ledger", "export", "last", "out")
     assert (again.code, "is not empty" in again.err) == (4, True)
+
+
+def test_a_copy_is_signed_beside_its_run(tmp_path: Path) -> None:
+    """It holds wholly under the checkpoints of the run; the signed custody of a copy is not that of the run."""
+    project = checkpointed.project(tmp_path)
+    project.publish("file:checkpoints", more='trust = "trust.txt"\n')
+    assert project.run("run").code == 0
+    (script,) = blocks("sh")
+    made = subprocess.run(
+        ["bash", "-ec", f'agentcheck() {{ "{sys.executable}" -m agentcheck "$@"; }}\n{script}'],
+        cwd=project.desk,
+        env=cli.environment(project.desk),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    check = (
+        "verify",
+        "assessed/run",
+        "--checkpoint",
+        "assessed/checkpoints",
+        "--keys",
+        "trust.txt",
+        "--whole",
+        "--events",
+    )
+    done = project.run(*check)
+    assert (done.code, "CONSISTENT_WITH_CHECKPOINT" in done.out) == (0, True), done.text
+    assert project.run("ledger", "export", "last", "part", "--withhold", "content").code == 0
+    assert project.run("ledger", "hold", "part", "--reason", "theirs").code == 0
+    signed = project.run("ledger", "checkpoint", "part")
+    assert (signed.code, signed.text.count("custody-copy-")) == (0, 2), signed.text
+    for _ in range(2):
+        done = project.run("verify", "last", "--whole")
+        assert (done.code, "CONSISTENT_WITH_CHECKPOINT" in done.out) == (0, True), done.text
+        assert project.run("ledger", "hold", "last", "--reason", "ours").code == 0
+        done = project.run("ledger", "checkpoint", "last")
+        assert done.code == 0, done.text
+    given = [str(path) for path in (project.desk / "checkpoints").rglob("custody-copy-*/*.checkpoint")]
+    assert len(given) == 2
+    assert project.run("verify", "last", "--checkpoint", "checkpoints", "--keys", "trust.txt").code == 0
+    named = project.run("verify", "last", "--checkpoint", given[0], "--keys", "trust.txt")
+    assert (named.code, "there is no such stream" in named.text) == (1, True), named.text
+    hidden = RunFolder(cli.last_run(project.desk)).path / "ledger-custody-1.db"
+    hidden.rename(project.desk / "hidden")
+    assert project.run("verify", "last").code == 1  # only streams of copies may be missing

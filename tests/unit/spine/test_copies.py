@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from agentcheck.copies import export
-from agentcheck.custody import hold, purge, read_custody
+from agentcheck.custody import hold, purge, read_custody, release
 from agentcheck.errors import StoreError, UserError
 from agentcheck.events import Event, retention
 from agentcheck.ledger.chain import withheld
 from agentcheck.ledger.reading import decode
+from agentcheck.retention import RetentionClass
 from agentcheck.runs import RunFolder
-from fakes_custody import AGED, CLASSES, CONTENT, everything, held_by_chain, make_run, rows
+from fakes_custody import AGED, CLASSES, CONTENT, OLD, everything, held_by_chain, make_run, rows
 
 
 @pytest.fixture
@@ -29,7 +30,8 @@ def left_out(run: RunFolder, copy: RunFolder) -> list[Event]:
     """The events that the copy does not have; everything else is the same, byte for byte."""
     found = []
     ours, theirs = rows(run), rows(copy)
-    assert set(theirs) == {*ours, "custody-2"}
+    (own,) = set(theirs) - set(ours)
+    assert own.startswith("custody-copy-2-")
     for stream, before in ours.items():
         assert len(before) == len(theirs[stream])
         for old, new in zip(before, theirs[stream], strict=True):
@@ -41,17 +43,26 @@ def left_out(run: RunFolder, copy: RunFolder) -> list[Event]:
 
 
 def test_without_a_choice_the_copy_has_every_row(run: RunFolder, tmp_path: Path) -> None:
-    """Rows are the same bytes; who made the copy, and from which heads, is in a stream of custody of the copy only."""
-    before = everything(run.path)
-    made = export(run, tmp_path / "out", by="bob", command=["agentcheck", "ledger", "export"])
+    """Rows are the same bytes in the same streams: there is nothing that a stream of custody could say."""
+    made = export(run, tmp_path / "out", by="bob")
     copy = RunFolder(tmp_path / "out")
-    assert left_out(run, copy) == []
+    assert rows(copy) == rows(run)
+    assert (made.custody, made.withheld) == ("", {})
+    assert f"a copy of the ledger of run {run.id}" in (copy.path / "copy.txt").read_text()
+
+
+def test_who_made_a_copy_is_in_a_stream_of_the_copy_only(run: RunFolder, tmp_path: Path) -> None:
+    """From which heads, by which command; the run itself does not change by a byte."""
+    before = everything(run.path)
+    made = export(run, tmp_path / "out", ["main:4"], by="bob", command=["agentcheck", "ledger", "export"])
+    copy = RunFolder(tmp_path / "out")
+    assert len(left_out(run, copy)) == 1
     assert everything(run.path) == before
-    opened, closed = (event for event in copy.events() if event.stream == "custody-2")
+    opened, _, closed = (event for event in copy.events() if event.stream == made.custody)
     assert (opened.type, opened.body["by"], opened.body["run"]) == ("custody.opened", "bob", run.id)
     assert opened.body["previous"] == run.heads()
     assert closed.body == {"status": "copied"}
-    assert (made.custody, made.withheld) == ("custody-2", {})
+    assert made.withheld == {"main": [4]}
     assert [each.id for each in read_custody(copy).in_force] == ["hold-1"]
 
 
@@ -59,8 +70,34 @@ def test_the_copy_holds_the_ledger_and_nothing_else(run: RunFolder, tmp_path: Pa
     """No key to try guesses with, no report, no scratch."""
     export(run, tmp_path / "deep" / "out", by="bob")
     assert sorted(everything(tmp_path / "deep")) == [
-        f"out/ledger{name}.db" for name in ("-custody-1", "-custody-2", "-gw0", "")
+        "out/copy.txt",
+        *(f"out/ledger{name}.db" for name in ("-custody-1", "-gw0", "")),
     ]
+
+
+@pytest.mark.parametrize("withheld", [(), ("content",)])
+def test_what_is_done_to_a_copy_never_has_the_name_of_a_stream_of_the_run(
+    run: RunFolder, tmp_path: Path, withheld: tuple[str, ...]
+) -> None:
+    """Holds and purges of a copy, with or without a stream of its own, keep clear of the run's next stream."""
+    export(run, tmp_path / "out", withheld, by="bob")
+    copy = RunFolder(tmp_path / "out")
+    own = set(copy.streams()) - set(run.streams())
+    held = hold(copy, "theirs", "cleo")
+    release(copy, held.id, "over", "cleo")
+    release(copy, "hold-1", "over", "cleo")
+    assert [each.id for each in read_custody(copy).in_force] == []
+    done = purge(copy, {**CLASSES, "standard": RetentionClass("standard", 1, 2)}, OLD, by="cleo")
+    assert (done.unknown, done.removed) == ([], [])
+    new = set(copy.streams()) - set(run.streams()) - own
+    assert len(new) == 4
+    assert done.custody in new
+    assert all(name.startswith("custody-copy-") for name in own | new)
+    hold(run, "ours", "ann")
+    assert set(run.streams()) & (own | new) == set()
+    (copy.path / "copy.txt").unlink()  # the names of its streams still say that it is a copy
+    assert hold(copy, "again", "cleo").stream.startswith("custody-copy-")
+    held_by_chain(copy)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +148,8 @@ def test_a_purged_run_is_copied_as_it_is(run: RunFolder, tmp_path: Path) -> None
 
 def test_a_copy_of_a_copy_is_still_of_the_run(run: RunFolder, tmp_path: Path) -> None:
     """Whatever its folder is called, its custody names the run that the events are of."""
-    export(run, tmp_path / "out", by="bob")
-    export(RunFolder(tmp_path / "out"), tmp_path / "again", by="cleo")
+    export(run, tmp_path / "out", ["main:4"], by="bob")
+    export(RunFolder(tmp_path / "out"), tmp_path / "again", ["main:5"], by="cleo")
     opened = [event.body for event in RunFolder(tmp_path / "again").events() if event.type == "custody.opened"]
     assert [(body["run"], body["by"]) for body in opened] == [(run.id, "ann"), (run.id, "bob"), (run.id, "cleo")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from agentcheck.contracts import Row
 from agentcheck.errors import LedgerError
 from agentcheck.events import Event
-from agentcheck.tombstones import Account, Custody, is_custody, next_custody
+from agentcheck.tombstones import Account, Custody, custody_number, is_custody, is_of_copy, next_custody
 
 GONE = b"\x00" + bytes(32)
 
@@ -115,3 +116,13 @@ def test_streams_of_custody_are_known_by_their_name() -> None:
     ]
     assert next_custody(["main", "custody-2", "custody-10"]) == "custody-11"
     assert next_custody(["main"]) == "custody-1"
+
+
+def test_streams_of_custody_of_a_copy_have_names_that_nothing_else_has() -> None:
+    """They go on counting, so that acts keep their order, and end in random digits."""
+    name = next_custody(["main", "custody-2"], copy=True)
+    assert re.fullmatch(r"custody-copy-3-[0-9a-f]{8}", name)
+    assert next_custody(["main", "custody-2"], copy=True) != name
+    assert (is_custody(name), is_of_copy(name), custody_number(name)) == (True, True, 3)
+    assert next_custody(["main", name], copy=True).startswith("custody-copy-4-")
+    assert not any(map(is_of_copy, ("custody-3", "main", "custody-copy-3", f"custody-copy-0-{name[-8:]}")))
