@@ -1,10 +1,11 @@
-"""``agentcheck ledger keygen``, ``checkpoint``, ``anchors``, ``prove``, ``consistency`` and ``witness ...``.
+"""``agentcheck ledger keygen``, ``key``, ``checkpoint``, ``anchors``, ``prove``, ``consistency`` and ``witness ...``.
 
 Each command imports what it needs when it runs, as in `agentcheck.cli`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -32,11 +33,17 @@ def _folder(name: str, reports: str | None) -> RunFolder:
 
 @click.command()
 @click.argument("name")
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="The private key (default: NAME.key).")
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The private key; keep it out of repositories. Default: NAME with _ for each /, as in example.org_acme.key.",
+)
 def keygen(name: str, out: Path | None) -> None:
-    """Make a key to sign checkpoints with; print its line for a trust file.
+    """Make a key to sign checkpoints with; print its line for a trust file, to be appended (>>).
 
-    NAME says whose key it is, like a URL without a scheme: example.org/acme.
+    NAME says whose key it is, like a URL without a scheme: example.org/acme. A file that exists is never overwritten;
+    `agentcheck ledger key FILE` prints its line again.
     """
     from agentcheck.ledger.notes import generate, write_key
 
@@ -46,6 +53,40 @@ def keygen(name: str, out: Path | None) -> None:
     write_key(key, file)
     click.echo(line)
     click.echo(f"The private key is in {file}. Whoever can read it can sign as {name}.", err=True)
+    _warn_of_git(file)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def key(file: Path) -> None:
+    """Print the line for a trust file of a private key that is there.
+
+    FILE is what `keygen` made, or the folder of a witness.
+    """
+    from agentcheck.ledger.notes import COSIGNATURE, read_key
+    from agentcheck.ledger.witness import key_of
+
+    if file.is_dir():
+        click.echo(f"witness {key_of(file).public(COSIGNATURE)}")
+    else:
+        click.echo(f"log {read_key(str(file.absolute())).public()}")
+
+
+def _warn_of_git(file: Path) -> None:
+    """Say so where Git would take a private key into a repository."""
+    import subprocess
+
+    command = ["git", "-C", str(file.absolute().parent), "check-ignore", "--quiet", file.name]
+    try:
+        asked = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+    except OSError:
+        return
+    if asked.returncode == 1:  # 0: ignored; 128: no work tree
+        click.echo(
+            f"warning: {file} is in a Git work tree and not ignored: `git add` would take it. "
+            "Move it out of the repository.",
+            err=True,
+        )
 
 
 @click.command()
@@ -106,7 +147,8 @@ def anchors(run: str, reports: str | None) -> None:
     for place in places(read_settings(Path.cwd()), plugins.load):
         found = kept([place], run)
         click.echo(
-            f"{place.address}: {len(found)} of run {run}" if not place.witness else f"{place.address}: -", err=True
+            f"{place.address}: " + ("keeps nothing to read" if place.witness else f"{len(found)} of run {run}"),
+            err=True,
         )
         for each in found:
             if each.text not in seen:
@@ -114,16 +156,26 @@ def anchors(run: str, reports: str | None) -> None:
                 click.echo(each.text)
 
 
+_CHECKPOINTS = click.option(
+    "--checkpoint",
+    "file",
+    metavar="PATH",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A file of one or more checkpoints, or a folder with such files.",
+)
+
+
 @click.command()
 @click.argument("run")
 @click.argument("event", metavar="STREAM:SEQ")
-@click.option("--checkpoint", "file", metavar="FILE", required=True, type=click.Path(path_type=Path))
+@_CHECKPOINTS
 @click.option("-o", "--out", metavar="FILE", type=click.Path(path_type=Path), help="The proof (STREAM-SEQ.tlog-proof).")
 @_REPORTS
 def prove(run: str, event: str, file: Path, out: Path | None, reports: str | None) -> None:
     """Write one event and the proof that a checkpoint covers it (C2SP tlog-proof).
 
-    FILE holds one or more checkpoints. The event's bytes are written beside the proof, with the ending .json.
+    The event's bytes are written beside the proof, with the ending .json.
     """
     from agentcheck.errors import UserError
     from agentcheck.publishing import prove as make
@@ -131,7 +183,7 @@ def prove(run: str, event: str, file: Path, out: Path | None, reports: str | Non
     stream, _, number = event.rpartition(":")
     if not stream or not (number.isascii() and number.isdigit()) or int(number) < 1:
         raise UserError(f"{event!r} names no event", advice="stream and number, such as main:12")
-    made = make(_folder(run, reports), stream, int(number), _read(file))
+    made = make(_folder(run, reports), stream, int(number), _checkpoints(file))
     target = out or Path(f"{stream}-{int(number)}.tlog-proof")
     beside = target.with_suffix(".json")
     if beside == target:
@@ -145,13 +197,28 @@ def prove(run: str, event: str, file: Path, out: Path | None, reports: str | Non
 @click.argument("run")
 @click.argument("stream")
 @click.argument("old", type=click.IntRange(0))
-@click.option("--checkpoint", "file", metavar="FILE", required=True, type=click.Path(path_type=Path))
+@_CHECKPOINTS
 @_REPORTS
 def consistency(run: str, stream: str, old: int, file: Path, reports: str | None) -> None:
     """Print the proof that a checkpoint begins with the first OLD events, as a witness wants it."""
     from agentcheck.publishing import extend
 
-    click.echo(extend(_folder(run, reports), stream, old, _read(file)), nl=False)
+    click.echo(extend(_folder(run, reports), stream, old, _checkpoints(file)), nl=False)
+
+
+def _checkpoints(path: Path) -> str:
+    """The checkpoints of a file, or of a folder with all that is below it, as `agentcheck verify` takes them."""
+    if not path.is_dir():
+        return _read(path)
+    from agentcheck.errors import LedgerError
+    from agentcheck.ledger.notes import checkpoint, split
+
+    found = []
+    for file in sorted(each for each in path.rglob("*") if each.is_file()):
+        for text in split(_read(file)):
+            with contextlib.suppress(LedgerError):
+                found.append(str(checkpoint(text).note))
+    return "".join(found)
 
 
 def _read(file: Path) -> str:
@@ -180,7 +247,13 @@ def witness() -> None:
     """Cosign the checkpoints of others, where they are consistent with all that was seen before."""
 
 
-_LOGS = click.option("--log", "logs", metavar="VKEY", multiple=True, required=True, help="A key whose logs to cosign.")
+_LOGS = click.option("--log", "logs", metavar="VKEY", multiple=True, help="A key whose logs to cosign.")
+_KEYS = click.option(
+    "--keys",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A trust file: its log keys that are not revoked, as if each were given by --log.",
+)
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 
 
@@ -190,27 +263,32 @@ _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=Fal
 def witness_init(folder: Path, name: str) -> None:
     """Make a witness: its key and its memory, in FOLDER. Print its line for a trust file."""
     from agentcheck.ledger.notes import COSIGNATURE, generate
-    from agentcheck.ledger.witness import make_witness
+    from agentcheck.ledger.witness import KEY_FILE, make_witness
 
     key = generate(name)
     line = f"witness {key.public(COSIGNATURE)}"
     make_witness(folder, key)
     click.echo(line)
+    _warn_of_git(folder / KEY_FILE)
 
 
 @witness.command("serve")
 @_FOLDER
 @_LOGS
+@_KEYS
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:8042", show_default=True, help="Port 0: a free one.")
-def witness_serve(folder: Path, logs: tuple[str, ...], listen: str) -> None:
-    """Answer POST .../add-checkpoint (C2SP tlog-witness) until it is told to end."""
+def witness_serve(folder: Path, logs: tuple[str, ...], keys: Path | None, listen: str) -> None:
+    """Answer POST .../add-checkpoint (C2SP tlog-witness) until it is told to end.
+
+    A trust file is read once, at the start.
+    """
     from agentcheck.errors import UserError
     from agentcheck.serve.witness import WitnessServer
 
     host, _, port = listen.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()):
         raise UserError(f"{listen!r} is no address to listen on", advice="such as 127.0.0.1:8042")
-    found, lock = _witness(folder, logs)
+    found, lock = _witness(folder, logs, keys)
 
     def handle(body: bytes) -> tuple[int, str, str]:
         answer = found.add_checkpoint(body)
@@ -234,11 +312,13 @@ def witness_serve(folder: Path, logs: tuple[str, ...], listen: str) -> None:
 @witness.command("cosign")
 @_FOLDER
 @_LOGS
+@_KEYS
 @click.argument("note", type=click.Path(path_type=Path))
 @click.option("--proof", metavar="FILE", type=click.Path(path_type=Path), help="From `agentcheck ledger consistency`.")
-def witness_cosign(folder: Path, logs: tuple[str, ...], note: Path, proof: Path | None) -> None:
+def witness_cosign(folder: Path, logs: tuple[str, ...], keys: Path | None, note: Path, proof: Path | None) -> None:
     """Cosign one checkpoint without a network; print it with the cosignature.
 
+    The folder is used by one process at a time: end `serve` first.
     Where the witness cosigned a smaller size of the log before, it needs the proof from that size on.
     """
     from agentcheck.errors import LedgerError, UserError
@@ -248,7 +328,7 @@ def witness_cosign(folder: Path, logs: tuple[str, ...], note: Path, proof: Path 
     if len(texts) != 1:
         raise UserError(f"{len(texts)} notes, and one is cosigned at a time", where=str(note))
     start = _read(proof) if proof else "old 0\n"
-    found, lock = _witness(folder, logs)
+    found, lock = _witness(folder, logs, keys)
     try:
         answer = found.add_checkpoint(f"{start}\n{texts[0]}".encode())
     finally:
@@ -265,10 +345,11 @@ def witness_cosign(folder: Path, logs: tuple[str, ...], note: Path, proof: Path 
     click.echo(texts[0] + answer.body, nl=False)
 
 
-def _witness(folder: Path, logs: tuple[str, ...]) -> tuple[Any, Any]:
+def _witness(folder: Path, logs: tuple[str, ...], file: Path | None) -> tuple[Any, Any]:
     """The witness of a folder, and the lock on it; nobody else may use its memory meanwhile."""
     from agentcheck.errors import LedgerError, StoreError, UserError
     from agentcheck.ledger.notes import ED25519, public_key
+    from agentcheck.ledger.trust import read_trust
     from agentcheck.ledger.witness import Witness
     from agentcheck.storage.lock import WriterLock
 
@@ -276,12 +357,20 @@ def _witness(folder: Path, logs: tuple[str, ...]) -> tuple[Any, Any]:
         keys = [public_key(text, ED25519) for text in logs]
     except LedgerError as error:
         raise UserError(error.what, where="--log", advice=error.advice) from None
+    if file is not None:
+        trust = read_trust(file)
+        revoked = {each.label for each in trust.revoked}
+        keys += [each for each in trust.logs if each.label not in revoked]
+    if not keys:
+        raise UserError("no key whose logs to cosign", advice="give --log VKEY, or --keys with a trust file")
     found = Witness(folder, keys)
     try:
         return found, WriterLock(folder / "witness")
     except StoreError:
-        raise UserError("another process uses this witness", where=str(folder), advice="end it first") from None
+        raise UserError(
+            "another process uses this witness", where=str(folder), advice="end it first (`witness serve`)"
+        ) from None
 
 
 #: What `agentcheck.cli_ledger` adds to its group.
-COMMANDS = (keygen, checkpoint, anchors, prove, consistency, witness)
+COMMANDS = (keygen, key, checkpoint, anchors, prove, consistency, witness)

@@ -353,6 +353,14 @@ def test_checkpoints_outlive_the_run(project: Project) -> None:
     assert {each.origin for each in project.kept()} == {f"example.org/acme/{run.name}/main"}
 
 
+def test_a_witness_is_said_to_keep_nothing(project: Project) -> None:
+    """The list of what places keep says of a witness that nothing can be read there."""
+    project.publish("file:kept", "http://127.0.0.1:9")
+    printed = cli.agentcheck(project.desk, "ledger", "anchors", "20250101-120000-ab12")
+    assert printed.code == 0, printed.text
+    assert "http://127.0.0.1:9: keeps nothing to read\n" in printed.err
+
+
 def test_a_key_is_made_once(tmp_path: Path) -> None:
     """The line for a trust file is printed, the private key is its owner's, and no key is overwritten."""
     made = cli.agentcheck(tmp_path, "ledger", "keygen", "example.org/acme")
@@ -365,6 +373,73 @@ def test_a_key_is_made_once(tmp_path: Path) -> None:
     again = cli.agentcheck(tmp_path, "ledger", "keygen", "example.org/acme")
     assert (again.code, again.out, file.read_text()) == (4, "", before)
     assert cli.agentcheck(tmp_path, "ledger", "keygen", "two words").code == 4
+
+
+def test_the_line_of_a_key_is_printed_again(project: Project) -> None:
+    """The public line of a private key, and of a witness's folder, is what was printed when it was made."""
+    folder = project.folder
+    assert cli.agentcheck(folder, "ledger", "key", "log.key").out == f"log {project.log}\n"
+    assert cli.agentcheck(folder, "ledger", "key", "w").out == f"witness {project.witness}\n"
+    refused = cli.agentcheck(folder, "ledger", "keygen", checkpointed.NAME, "--out", "log.key")
+    assert (refused.code, "agentcheck ledger key log.key" in refused.err) == (4, True), refused.text
+    nothing = cli.agentcheck(folder, "ledger", "key", "desk")
+    assert (nothing.code, "no witness" in nothing.err) == (4, True), nothing.text
+
+
+def test_a_key_that_git_would_take_is_told(project: Project) -> None:
+    """A private key in a work tree that is not ignored is warned of; one that is ignored, or outside, is not."""
+    (project.desk / ".gitignore").write_text("*.secret\n")
+
+    def made(*arguments: str) -> cli.Done:
+        done = cli.agentcheck(project.desk, "ledger", *arguments)
+        assert done.code == 0, done.text
+        return done
+
+    taken = made("keygen", "example.org/acme")
+    assert "warning: example.org_acme.key is in a Git work tree and not ignored" in taken.err
+    assert "warning" not in taken.out
+    assert "witness.key is in a Git work tree" in made("witness", "init", "w2", "--name", "w.example.net").err
+    assert "warning" not in made("keygen", "example.org/acme", "--out", "x.secret").err
+    assert "warning" not in made("keygen", "example.org/acme", "--out", "../x.key").err
+
+
+def test_a_folder_that_is_no_witness_is_told_how_to_make_one(project: Project) -> None:
+    """`serve` and `cosign` name the command that makes a witness, and not the one that makes a log's key."""
+    for command in (("serve", "nowhere"), ("cosign", "nowhere", "note")):
+        (project.folder / "note").write_text("a\n1\nb\n\n— x y\n")
+        done = cli.agentcheck(project.folder, "ledger", "witness", *command, "--log", str(project.log))
+        assert done.code == 4, done.text
+        assert "witness init" in done.err
+        assert "keygen" not in done.err
+
+
+def test_a_witness_takes_the_keys_of_a_trust_file(project: Project) -> None:
+    """Log keys of the file count as --log does, revoked ones do not, and without a key nothing is cosigned."""
+    project.publish("file:kept")
+    assert project.run("run", "-k", "too-much-1").code == 0
+    (project.folder / "head").write_text(str(project.kept()[-1].note))
+    cosign = ("ledger", "witness", "cosign", "w", "head")
+    done = cli.agentcheck(project.folder, *cosign, "--keys", "desk/trust.txt")
+    assert done.code == 0, done.text
+    assert project.witness.time_of(checkpoint(done.out).note)
+    assert cli.agentcheck(project.folder, *cosign).code == 4
+    with (project.desk / "trust.txt").open("a") as file:
+        file.write(f"revoked {project.log.label} 2025-03-01T00:00:00Z stolen\n")
+    refused = cli.agentcheck(project.folder, *cosign, "--keys", "desk/trust.txt")
+    assert (refused.code, "no key" in refused.err) == (4, True), refused.text
+
+
+def test_a_folder_of_checkpoints_is_taken_for_a_proof(project: Project) -> None:
+    """`prove` and `consistency` take the folder that `verify` takes, whatever else lies in it."""
+    project.publish("file:kept")
+    assert project.run("run", "-k", "too-much-1").code == 0
+    (project.desk / "kept" / "README").write_text("no checkpoint")
+    proved = project.run("ledger", "prove", "last", "main:1", "--checkpoint", "kept", "-o", "one.tlog-proof")
+    assert proved.code == 0, proved.text
+    checked = project.run("verify", "--event", "one.json", "--proof", "one.tlog-proof", "--keys", "trust.txt")
+    assert checked.code == 0, checked.text
+    extended = project.run("ledger", "consistency", "last", "main", "1", "--checkpoint", "kept")
+    assert extended.out.startswith("old 1\n"), extended.text
 
 
 def test_a_witness_without_a_network(project: Project) -> None:

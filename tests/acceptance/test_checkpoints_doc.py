@@ -34,6 +34,7 @@ def shell(folder: Path, script: str) -> None:
     """Run a script as CI does: it ends at the first command that fails."""
     environment = {
         **cli.environment(folder),
+        "HOME": str(folder.parent / "home"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         # Nobody has told Git a name.
         "GIT_CONFIG_GLOBAL": os.devnull,
@@ -72,7 +73,36 @@ def test_the_commands_work_in_the_order_of_the_page(desk: Path) -> None:
     assert trust.logs[0].time_of(cosigned.note) == 0
     assert (desk / "event-3.json").exists()
     assert (desk / "event-3.tlog-proof").exists()
-    assert (desk / "acme-2.key").exists()
+    keys = [desk.parent / "home" / ".config" / "agentcheck" / name for name in ("acme.key", "acme-2.key")]
+    assert all(key.exists() for key in keys)
+    # Nothing that Git would take is a private key.
+    assert not [file for file in desk.rglob("*") if file.is_file() and b"PRIVATE+KEY" in file.read_bytes()]
+
+
+def test_what_is_carried_to_a_witness_may_be_one_of_many(desk: Path) -> None:
+    """With several checkpoints of a stream, and after a new key, the recipe cosigns the latest one."""
+    (settings,) = blocks("toml")
+    (desk / "pyproject.toml").write_text(settings.replace("every_events = 10000", "every_events = 100"))
+    scripts = blocks("sh")
+    (recipe,) = (each for each in scripts if "cosign" in each)
+    (rotation,) = (each for each in scripts if "acme-2.key" in each)
+    (run,) = (each for each in scripts if "agentcheck run" in each)
+    (made,) = (each for each in scripts if "witness init" in each)
+    shell(desk, "".join([scripts[0], run.partition("agentcheck verify")[0], made, rotation, recipe]))
+    sizes = [int(file.stem) for file in (desk / "checkpoints").glob("*/main/*.checkpoint")]
+    assert len(sizes) > 1
+    cosigned = checkpoint((desk / "cosigned.checkpoint").read_text("utf-8"))
+    assert cosigned.size == max(sizes)
+    assert read_trust(desk / "trusted-keys.txt").witnesses[0].time_of(cosigned.note)
+
+
+def test_making_a_key_again_leaves_the_trust_file_as_it_was(desk: Path) -> None:
+    """The command of the page, run twice, refuses and takes nothing away."""
+    first = blocks("sh")[0]
+    shell(desk, first)
+    before = (desk / "trusted-keys.txt").read_text()
+    shell(desk, f"{first.strip()} && exit 1 || true")
+    assert (desk / "trusted-keys.txt").read_text() == before != ""
 
 
 def test_the_step_of_ci_keeps_every_note(desk: Path) -> None:

@@ -171,7 +171,11 @@ def write_key(key: SigningKey, file: Path) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
             opened.write(key.text() + "\n")
     except FileExistsError:
-        raise UserError("the file exists; a key is never overwritten", where=str(file)) from None
+        raise UserError(
+            "the file exists; a key is never overwritten",
+            where=str(file),
+            advice=f"`agentcheck ledger key {file}` prints its line for a trust file; --out FILE makes another key",
+        ) from None
     except OSError as error:
         raise UserError(f"the key cannot be written: {error.strerror}", where=str(file)) from error
 
@@ -189,7 +193,10 @@ def read_key(text: str) -> SigningKey:
             text = Path(text).read_text("utf-8")
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "not a text file"
-            raise UserError(f"the signing key cannot be read: {why}", where=where, advice=_KEY_ADVICE) from None
+            # What was given may be a damaged key, so it is not repeated.
+            raise UserError(
+                f"the signing key is neither a private key nor the path of one ({why})", advice=_KEY_ADVICE
+            ) from None
     try:
         return _private_key(text.strip())
     except ValueError as error:

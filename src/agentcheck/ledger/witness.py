@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from agentcheck.errors import LedgerError, StoreError
+from agentcheck.errors import LedgerError, StoreError, UserError
 from agentcheck.ledger.merkle import EMPTY_ROOT, verify_consistency
 from agentcheck.ledger.notes import (
     Checkpoint,
@@ -114,7 +114,7 @@ class Witness:
     def __init__(
         self, folder: Path, logs: Sequence[PublicKey], *, clock: Callable[[], float] = time_module.time
     ) -> None:
-        self.key = read_key(str(folder / KEY_FILE))
+        self.key = key_of(folder)
         self._folder, self._logs, self._clock = folder / _STATES, logs, clock
         self._lock = threading.Lock()
 
@@ -148,6 +148,21 @@ class Witness:
             return None
         except (OSError, ValueError, LedgerError) as error:
             raise StoreError(f"what the witness remembers cannot be read: {error}", where=str(file)) from error
+
+
+def key_of(folder: Path) -> SigningKey:
+    """The key of the witness in a folder.
+
+    Raises:
+        UserError: no witness is there, or its key cannot be read.
+    """
+    if not (folder / KEY_FILE).is_file():
+        raise UserError(
+            "no witness is in this folder",
+            where=str(folder),
+            advice="make one with `agentcheck ledger witness init FOLDER --name NAME`, or mend the path",
+        )
+    return read_key(str((folder / KEY_FILE).absolute()))
 
 
 def make_witness(folder: Path, key: SigningKey) -> None:

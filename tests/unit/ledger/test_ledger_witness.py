@@ -186,7 +186,7 @@ def test_a_witness_is_not_made_twice(tmp_path: Path) -> None:
     make_witness(tmp_path / "w", KEY)
     with pytest.raises(UserError, match="the file exists"):
         make_witness(tmp_path / "w", KEY)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="no witness is in this folder"):
         Witness(tmp_path / "none", [])
 
 
