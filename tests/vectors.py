@@ -43,6 +43,10 @@ class ListSource:
         """One row."""
         return next(((row[2], row[3]) for row in self._rows if row[:2] == (stream, seq)), None)
 
+    def faults(self) -> list[str]:
+        """Nothing that hides rows."""
+        return []
+
     def notices(self) -> list[str]:
         """Nothing unusual."""
         return []

@@ -551,6 +551,15 @@ def make_checkpoints() -> None:
         covered=10,
         time=TIME - 5,
     )
+    smuggled = TRUST + f"# a comment\u2028log {OTHER.public(ED25519)}\n# another\x0blog {STRANGER.public(ED25519)}\n"
+    ledger(
+        "checkpoint-smuggled",
+        "A line of the trust file ends with a line feed and nothing else: the keys stand in comments.",
+        rows,
+        notes=[whole.checkpoint(by=STRANGER)],
+        keys=smuggled,
+        bad=("", 0),
+    )
     foul = several[3]._replace(value=several[3].value[:-1] + b"\x00")
     ledger(
         "signed-twice-foul",

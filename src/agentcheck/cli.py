@@ -199,7 +199,7 @@ def _find(name: str, reports: str | None) -> Any:
 @click.option("--checkpoint", "checkpoint", multiple=True, metavar="PATH", help="A signed checkpoint, or a folder.")
 @click.option("--keys", metavar="FILE", help="Whose signatures count (a trust file).")
 @click.option("--events", is_flag=True, help="Read every event too: form, order, actions without a result.")
-@click.option("--whole", is_flag=True, help="Exit 1 unless every stream has ended and nothing is open.")
+@click.option("--whole", is_flag=True, help="Read every event, and exit 1 unless nothing is open.")
 @click.option("--witnesses", metavar="N", type=click.IntRange(0), default=0, help="Exit 1 unless N witnesses saw it.")
 @click.option("--processes", metavar="N", type=click.IntRange(0), default=0, help="For long streams.")
 @click.option("--json", is_flag=True, help="Answer as JSON.")
@@ -210,7 +210,8 @@ def verify(ledger: str, reports: str | None, **options: Any) -> None:
     """Re-derive a ledger: LEDGER is a ledger file, a run's folder, or a run's id (default: the last run).
 
     Uses a package that imports the standard library only, and can be run without agentcheck installed.
-    Exit code: 0 what was asked for holds, 1 it does not, 4 a path cannot be used.
+    A run that is named by its id is also held against the checkpoints that the project's settings say are kept.
+    Exit code: 0 what was asked for holds, 1 it does not, 3 a store or place cannot be reached, 4 a path is wrong.
     """
     from argparse import Namespace
 

@@ -19,7 +19,8 @@ def verify(given: argparse.Namespace, reports: Path | None) -> int:
     """Verify ``given.path``: a ledger file, a folder of them, or a run by its id; the rest are the verifier's options.
 
     A run that is found by its id is also held against the checkpoints that are kept at the places of the project's
-    settings, and signatures count by the settings' trust file, where the options name no others.
+    settings, and signatures count by the settings' trust file, where the options name no other. What is given by its
+    path is verified as it lies there.
 
     Returns the exit status: 0 what was asked for holds, 1 it does not.
 
@@ -36,8 +37,10 @@ def verify(given: argparse.Namespace, reports: Path | None) -> int:
         if path.is_file() or (path.is_dir() and not (path / STORE_FILE).is_file()):
             trust = read_trust(given.keys) if given.keys else None
             return report(given, sources_of(path), path.is_dir(), trust)
+        if not path.exists() and len(path.parts) > 1:
+            raise UserError("no such file or folder", where=given.path, advice="give a path, or the id of a run")
         folder = RunFolder.find(reports or settings.reports_path, given.path)
-        notes = [] if given.checkpoint else _kept(folder, settings)
+        notes = _kept(folder, settings)
         keys = given.keys or (settings.checkpoints.trust and str(settings.root / settings.checkpoints.trust))
         trust = read_trust(keys) if keys else None
         sources: list[Source] = []

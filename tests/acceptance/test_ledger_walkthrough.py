@@ -109,6 +109,7 @@ def test_the_walk_through_is_what_happens(assessed: Path) -> None:
     assert "stream main has no end" in cut[1]
     assert missing[0] == 1
     assert "stream main, event 6: missing rows" in missing[1]
+    assert "asked for, and not there" not in missing[1]  # the checkpoint was there; it is the events that are not
     assert proven[0] == 0
     assert proven[1].startswith("INCLUDED: case.started, event 7 of the ")
 
@@ -147,6 +148,24 @@ def test_the_key_of_another_is_not_taken(project: Path, tmp_path: Path) -> None:
 def test_checkpoints_without_keys_are_not_taken_for_anything(project: Path) -> None:
     """A checkpoint that is named without any key to trust is a mistake of the caller, and nothing is verified."""
     agentcheck("verify", str(run_of(project, "first")), "--checkpoint", "checkpoints", folder=project, code=4)
+
+
+def test_a_private_key_is_not_repeated(project: Path, tmp_path: Path) -> None:
+    """The private key in the place of the trust file, or as an entry of it, is told without a letter of its secret."""
+    private = (project.parent / "first.key").read_text().strip()
+    for text in (private, f"log {private}"):
+        (tmp_path / "keys.txt").write_text(f"{text}\n")
+        done = subprocess.run(
+            [sys.executable, str(Path(verifier.__file__).parent), ".", "--keys", str(tmp_path / "keys.txt")],
+            cwd=run_of(project, "first"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 4
+        assert "line 1: this is a private key" in done.stderr
+        assert private.rpartition("+")[2][:12] not in done.stdout + done.stderr
 
 
 def test_a_swapped_checkpoint_is_found(project: Path) -> None:

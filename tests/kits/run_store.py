@@ -113,6 +113,7 @@ class RunStoreKit:
         assert list(source.rows("main", 290, 295)) == stored[289:295]
         assert source.value("main", 7) == stored[6][1:]
         assert source.value("main", 301) is None
+        assert source.faults() == []
         source.close()
 
     def test_streams_are_listed_and_read_again(self, make: Make) -> None:

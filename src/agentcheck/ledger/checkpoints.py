@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: ``(start) -> payloads``: what is stored of the stream, from a sequence number on, opened for reading.
 Payloads = Callable[[int], AbstractContextManager[Iterable[bytes]]]
+#: Signature lines of the largest note that every verifier reads.
+_MOST_SIGNATURES = 32
 #: Trees of earlier checkpoints that are kept, so that a witness's proof reads only what came after the one it knows.
 _KEPT = 64
 
@@ -86,7 +88,9 @@ def _with_cosignatures(note: str, answer: str, witnesses: Sequence[PublicKey] | 
     before, after = checkpoint(note).note, checkpoint(answer).note
     if after.text != before.text:
         raise AnchorError("it gave back another checkpoint than the one it was given")
-    added = [each for each in after.signatures if each not in before.signatures and len(each.value) == 72]
+    signer = {each.name for each in before.signatures[:2]}  # nobody adds a line in the log's own name
+    new = {(each.name, each.key_id): each for each in after.signatures if each not in before.signatures}
+    added = [each for each in new.values() if len(each.value) == 72 and each.name not in signer]
     if witnesses is not None:
         added = [
             each
@@ -96,6 +100,8 @@ def _with_cosignatures(note: str, answer: str, witnesses: Sequence[PublicKey] | 
     if not added:
         known = "" if witnesses is None else " of a witness in the trust file"
         raise AnchorError(f"it gave no cosignature{known}")
+    if len(before.signatures) + len(added) > _MOST_SIGNATURES:
+        raise AnchorError(f"it gave {len(added)} cosignatures, more than a checkpoint may carry")
     return str(Note(before.text, (*before.signatures, *added)))
 
 

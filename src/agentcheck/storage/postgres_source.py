@@ -56,6 +56,16 @@ class PostgresSource:
             return payload, chain
         return None
 
+    def faults(self) -> list[str]:
+        """What about the tables may show another reader other rows: views, rules, policies, inherited tables."""
+        query = (
+            b"SELECT relname, relkind::text, relrowsecurity, relhasrules, relhassubclass FROM pg_catalog.pg_class"
+            b" WHERE oid IN (pg_catalog.to_regclass('agentcheck.events'), pg_catalog.to_regclass('agentcheck.streams'))"
+        )
+        found = asked(self._server, query, ())
+        odd = [name for name, kind, *more in found if kind != "r" or any(more)]
+        return [f"agentcheck.{name} is no plain table: a view, a rule, a policy or a child of it" for name in odd]
+
     def notices(self) -> list[str]:
         """What weakens the tables or the server, a sentence each (`agentcheck.storage.postgres_tables.notices`)."""
         psycopg = driver()

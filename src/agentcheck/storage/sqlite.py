@@ -309,6 +309,12 @@ def readable(path: Path) -> tuple[str, tempfile.TemporaryDirectory[str] | None]:
     ledger is read from a temporary copy.
     """
     log, index, lock = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", ".lock"))
+    if _size(path.with_name(path.name + "-journal")) > 0:
+        raise StoreError(
+            "a journal lies beside the ledger, which has none: opening it would change what is stored",
+            where=str(path),
+            advice="find out who put it there; `agentcheck verify` reads the file without it",
+        )
     writable = os.access(path.parent, os.W_OK)
     if _size(log) == 0 and not (writable and lock.exists()):
         return f"{uri(path)}?immutable=1", None
@@ -351,9 +357,20 @@ def _has_tables(connection: sqlite3.Connection) -> bool:
 
 def check_is_ledger(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse a file that is no ledger, or that a newer agentcheck laid out (`StoreError`)."""
-    found = connection.execute("SELECT type FROM sqlite_master WHERE name = 'events'").fetchall()
-    if found != [("table",)]:
+    query = "SELECT name, type, coalesce(sql, '') FROM sqlite_master WHERE tbl_name = 'events' OR name = 'events'"
+    found = connection.execute(query).fetchall()
+    if [kind for name, kind, _ in found if name == "events"] != ["table"]:
         raise StoreError("this SQLite file holds no ledger", where=str(path), advice="give the .db file of a run")
+    # Another index, trigger or collation can show us other rows than somebody else who reads the same file.
+    odd = [
+        name for name, _, sql in found if sql not in SCHEMA and (sql or not str(name).startswith("sqlite_autoindex"))
+    ]
+    if odd:
+        raise StoreError(
+            f"{odd[0]} is not what a ledger is made with, so this may not be what was recorded",
+            where=str(path),
+            advice="`agentcheck verify` tells what was changed",
+        )
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
         raise StoreError(

@@ -240,7 +240,7 @@ def test_what_is_given_as_a_key_is_not_shown(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read_key(GO_PRIVATE[:-1])
     assert "AYEKFALV" not in str(caught.value)
-    with pytest.raises(UserError, match="cannot be read: No such file"):
+    with pytest.raises(UserError, match="neither a private key nor the path of one"):
         read_key(str(tmp_path / "none"))
     file = tmp_path / "note"
     file.write_text(GO_PUBLIC)

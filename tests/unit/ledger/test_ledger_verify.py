@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from agentcheck.contracts import Row
+from agentcheck.errors import StoreError
 from agentcheck.ledger import verify as verify_module
-from agentcheck.ledger.chain import genesis, step
+from agentcheck.ledger.chain import genesis, step, withheld
 from agentcheck.ledger.verify import CONSISTENT, INCONSISTENT, UnusablePath, describe, main, verify
 from agentcheck.storage.sqlite import SCHEMA, SqliteStore
 from fakes_ledger import body, every_type, finished, started, write
@@ -42,18 +43,24 @@ def rows_of(path: Path) -> list[Row]:
         return list(store.read("main"))
 
 
-def tampered(original: Path, folder: Path, change: Change) -> Path:
-    """A copy of a ledger, changed by somebody who may write the file: no trigger and no key is in the way."""
+def tampered(original: Path, folder: Path, change: Change, *, loose: bool = False) -> Path:
+    """A copy of a ledger, changed by somebody who may write the file: no trigger, and (loose) no key is in the way."""
     path = folder / "ledger.db"
     shutil.copyfile(original, path)
     with closing(sqlite3.connect(path)) as connection:
         kept = connection.execute("SELECT * FROM events").fetchall()
         connection.execute("DROP TABLE events")
-        connection.execute("CREATE TABLE events (stream, seq, payload, chain)")
+        connection.execute("CREATE TABLE events (stream, seq, payload, chain)" if loose else SCHEMA[0])
         connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", kept)
-        change(connection)
-        connection.commit()
-    return path
+        try:
+            change(connection)
+        except sqlite3.IntegrityError:
+            if loose:
+                raise
+        else:
+            connection.commit()
+            return path
+    return tampered(original, folder, change, loose=True)
 
 
 def first_bad(path: Path, stream: str = "main") -> int:
@@ -163,7 +170,7 @@ def test_every_field_of_every_event_type_is_covered(original: Path, tmp_path: Pa
 def test_every_column_of_every_row_is_covered(original: Path, tmp_path: Path) -> None:
     """Changing sequence number, stream or chain value of any row is found, and the first bad number is named."""
     stored = rows_of(original)
-    path = tampered(original, tmp_path, lambda connection: None)
+    path = tampered(original, tmp_path, lambda connection: None, loose=True)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for row in stored:
             for column, value, bad in (
@@ -193,7 +200,7 @@ def test_every_column_of_every_row_is_covered(original: Path, tmp_path: Path) ->
                 if row.seq < len(stored) and isinstance(name, str):
                     assert min(p.seq for p in result.problems if p.stream == "main") == row.seq
                 connection.execute("UPDATE events SET stream = 'main' WHERE rowid = ?", (row.seq,))
-    assert verify(path).consistent
+    assert [problem for problem in verify(path).problems if problem.stream] == []
 
 
 @pytest.mark.parametrize(
@@ -326,6 +333,74 @@ def test_a_complete_rewrite_is_not_found_and_that_is_said(original: Path, tmp_pa
 
 
 # Files
+
+
+def _add_index(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE INDEX other ON events (stream, seq, payload, chain)")
+
+
+def _fold_case(connection: sqlite3.Connection) -> None:
+    kept = connection.execute("SELECT * FROM events").fetchall()
+    connection.execute("DROP TABLE events")
+    connection.execute(SCHEMA[0].replace("stream TEXT NOT NULL", "stream TEXT NOT NULL COLLATE NOCASE"))
+    connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", kept)
+
+
+def _hide(connection: sqlite3.Connection) -> None:
+    connection.execute("DROP TRIGGER events_no_update")
+    connection.execute("CREATE TRIGGER events_no_update AFTER INSERT ON events BEGIN SELECT 1; END")
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (_add_index, "index other on the events is not part of a ledger"),
+        (_fold_case, "table events is not the one that a ledger is made with"),
+        (_hide, "trigger events_no_update is not the one"),
+    ],
+)
+def test_what_may_show_another_reader_other_rows_is_a_problem(
+    original: Path, tmp_path: Path, change: Change, what: str
+) -> None:
+    """An index, a collation or a trigger that no ledger has is told, and our own readers refuse the file."""
+    path = tmp_path / "ledger.db"
+    shutil.copyfile(original, path)
+    with closing(sqlite3.connect(path)) as connection:
+        change(connection)
+        connection.commit()
+    assert what in verify(path).problems[0].reason
+    with pytest.raises(StoreError, match="is not what a ledger is made with"):
+        SqliteStore(path, read_only=True)
+
+
+def test_a_journal_beside_the_file_is_a_problem(original: Path, tmp_path: Path) -> None:
+    """A rollback journal, which a ledger never has, would change the file for whoever opens it next."""
+    path = tmp_path / "ledger.db"
+    shutil.copyfile(original, path)
+    path.with_name("ledger.db-journal").write_bytes(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + bytes(504))
+    assert "a journal lies beside the file" in verify(path).problems[0].reason
+    with pytest.raises(StoreError, match="a journal lies beside the ledger"):
+        SqliteStore(path, read_only=True)
+
+
+def test_a_table_that_is_no_plain_table_is_not_queried(tmp_path: Path) -> None:
+    """A virtual table or computed columns could do anything when they are read."""
+    for name, statement in (
+        ("virtual", "CREATE VIRTUAL TABLE events USING fts5(stream, seq, payload, chain)"),
+        ("computed", "CREATE TABLE events (stream, seq, payload, chain AS (payload))"),
+    ):
+        path = tmp_path / f"{name}.db"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(statement)
+        assert "no plain table" in verify(path).problems[0].reason
+
+
+def test_a_run_without_its_main_stream_is_an_exception(run: Path) -> None:
+    """A worker's stream alone is consistent; that the main one is not there is said."""
+    (run / "ledger.db").unlink()
+    result = verify(run)
+    assert result.consistent
+    assert any("there is no stream main" in text for text in result.exceptions)
 
 
 def test_files_that_are_no_ledger(tmp_path: Path) -> None:
@@ -548,6 +623,27 @@ def test_orphan_intents_are_counted(tmp_path: Path) -> None:
     assert sessions
 
 
+def test_results_that_are_withheld_make_no_orphans(tmp_path: Path) -> None:
+    """Where events are withheld, a missing result may be one of them, and nothing is said about it."""
+    events = [
+        started(),
+        ("action.decided", body("action.decided", action="a1", outcome="allow")),
+        ("action.finished", body("action.finished", action="a1")),
+        finished(),
+    ]
+    write(tmp_path / "ledger.db", events)
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        connection.execute("DROP TRIGGER events_no_update")
+        (payload,) = connection.execute("SELECT payload FROM events WHERE seq = 3").fetchone()
+        connection.execute("UPDATE events SET payload = ? WHERE seq = 3", (withheld(payload),))
+        connection.commit()
+    result = verify(tmp_path / "ledger.db", events=True)
+    assert result.streams[0].orphans == 0
+    assert any(
+        "1 of 4 events are withheld, so actions without a result are not told" in each for each in result.exceptions
+    )
+
+
 # The file alone
 
 
@@ -598,7 +694,7 @@ def test_names_cannot_steer_a_terminal(tmp_path: Path) -> None:
     write(tmp_path / "ledger.db", [started(), finished()], "x\x1b[31m\n")
     text = describe(verify(tmp_path))
     assert "\x1b" not in text
-    assert "x\\x1b[31m" in text
+    assert "x\\x1b[31m\\x0a" in text  # nor begin a line of their own
 
 
 def test_reading_changes_nothing(run: Path) -> None:

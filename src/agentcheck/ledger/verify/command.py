@@ -33,8 +33,8 @@ As with a checkpoint; and each witness states that, by its clock, it had seen th
 Not detected: what is missing or changed after the checkpoint, and a rewrite together with the signing key and all these
 witnesses. Events are attempts and observed results, not proof of external effect.""",
     INCONSISTENT: """\
-What is derived up to the event that is named holds; of what follows nothing can be said. This does not tell who changed
-it, or why.""",
+Where an event is named, what is derived before it holds, and of what follows nothing can be said; where a checkpoint or
+a file is named, it is that which does not hold. This does not tell who changed it, or why.""",
 }
 _NOT_READ = "Bytes, chain and tree were derived; what the events say was not read (--events does, more slowly)."
 
@@ -78,7 +78,9 @@ def sources_of(root: Path) -> list[SqliteSource]:
         if root.is_dir():
             files = sorted(each for each in root.iterdir() if each.suffix == ".db" and each.is_file())
             if not files:
-                raise UnusablePath(f"{root}: no ledger (*.db) in this folder")
+                elsewhere = "; its events are in a database: `agentcheck ledger export` makes files of them"
+                is_elsewhere = (root / "store.url").exists()
+                raise UnusablePath(f"{root}: no ledger (*.db) in this folder{elsewhere if is_elsewhere else ''}")
         else:
             files = [root]
         for file in files:
@@ -140,10 +142,10 @@ def describe(result: Result) -> str:
     lines += [f"exception: {text}" for text in result.exceptions]
     lines += [f"notice: {text}" for text in result.notices]
     lines += [f"asked for, and not there: {text}" for text in result.unmet]
-    lines += ["", answer(result), LIMITS[result.verdict]]
+    lines += ["", answer(result), *LIMITS[result.verdict].split("\n")]
     if not result.events_read:
         lines.append(_NOT_READ)
-    return "\n".join(_plain(line) for line in lines)
+    return "\n".join(map(_plain, lines))
 
 
 def answer(result: Result) -> str:
@@ -197,8 +199,8 @@ def _when(time: int) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without characters that steer a terminal; names in a ledger may come from anybody."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else f"\\x{ord(letter):02x}" for letter in text)
+    """Without characters that steer a terminal or end a line; names in a ledger may come from anybody."""
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
 
 
 # One event, by its proof
@@ -247,7 +249,7 @@ def parser(prog: str = "verify") -> argparse.ArgumentParser:
     made.add_argument("--checkpoint", action="append", default=[], metavar="PATH", help="a checkpoint, or a folder")
     made.add_argument("--keys", metavar="FILE", help="whose signatures count (a trust file)")
     made.add_argument("--events", action="store_true", help="read every event too: form, order, results of actions")
-    made.add_argument("--whole", action="store_true", help="exit 1 unless every stream has ended and nothing is open")
+    made.add_argument("--whole", action="store_true", help="read every event, and exit 1 unless nothing is open")
     made.add_argument("--witnesses", type=int, default=0, metavar="N", help="exit 1 unless N witnesses saw it")
     made.add_argument("--processes", type=int, default=0, metavar="N", help="for long streams; default: processors")
     made.add_argument("--json", action="store_true", help="answer as JSON")
@@ -295,13 +297,15 @@ def report(
         sources,
         given.path,
         whole_run=whole_run,
-        events=given.events,
+        events=given.events or given.whole,
         notes=[*notes, *(kept if trust else ())],
         trust=trust,
         processes=given.processes,
     )
     if kept and trust is None:
         result.notices.append(f"{len(kept)} checkpoint(s) are kept of this run, and no keys are trusted (--keys FILE)")
+    if given.keys and not (given.checkpoint or kept):
+        result.notices.append("keys are given (--keys) and no checkpoint: nothing was held against a signature")
     _ask(result, given)
     print(as_json(result) if given.json else describe(result))
     return 0 if result.consistent and not result.unmet else 1
@@ -309,7 +313,7 @@ def report(
 
 def _ask(result: Result, given: argparse.Namespace) -> None:
     """Hold the result against what was asked for."""
-    if given.checkpoint and not result.checkpoints:
+    if given.checkpoint and not result.met:
         result.unmet.append("a checkpoint of this run among those that were given")
     if given.whole and result.exceptions:
         result.unmet.append(f"a whole run (--whole): {result.exceptions[0]}")

@@ -106,11 +106,13 @@ def parse_key(text: str, types: tuple[int, ...]) -> Key:
     Raises:
         Unusable: it is none, its id is not its own, or it is of another type.
     """
+    if "PRIVATE+KEY" in text:
+        raise Unusable("this is a private key, which belongs to nobody else; give the verifier key (log NAME+ID+...)")
     name, _, rest = text.partition("+")
     claimed, _, encoded = rest.partition("+")
     data = unbase64(encoded)
     if not name or re.search(r"\s", name) or data is None or not data:
-        raise Unusable(f"not a verifier key (name+id+base64): {text:.80}")
+        raise Unusable(f"not a verifier key (name+id+base64): {name:.40}")
     if data[0] not in types:
         wanted = " or ".join(str(kind) for kind in types)
         raise Unusable(f"key {name} is of type {data[0]}; what is wanted here is type {wanted}")
@@ -127,7 +129,7 @@ def parse_trust(text: str) -> Trust:
         Unusable: a line that is none of the three, with its number, or no log key at all.
     """
     trust = Trust()
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         words = line.partition("#")[0].split()
         if not words:
             continue
@@ -156,7 +158,11 @@ def _take(trust: Trust, words: list[str]) -> None:
         earlier = trust.revoked.get(words[1], revoked)
         trust.revoked[words[1]] = min(earlier, revoked, key=lambda each: each.time)
     else:
-        raise Unusable(f"not 'log KEY', 'witness KEY' or 'revoked NAME+ID TIME REASON': {' '.join(words):.80}")
+        if "PRIVATE+KEY" in words[0]:
+            parse_key(words[0], ())
+        raise Unusable(
+            f"not 'log KEY', 'witness KEY' or 'revoked NAME+ID TIME REASON': {words[0].partition('+')[0]:.40}"
+        )
 
 
 def _time(text: str) -> int:
@@ -175,7 +181,7 @@ def split(text: str) -> Iterator[str]:
     """The notes of a text that holds several, one after the other: each ends with its last signature line."""
     note: list[str] = []
     signed = False
-    for line in text.splitlines(keepends=True):
+    for line in re.findall(r"[^\n]*\n|[^\n]+", text):
         is_signature = line.startswith("— ")
         if signed and not is_signature:
             yield "".join(note)

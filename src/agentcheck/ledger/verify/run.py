@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -54,8 +55,8 @@ class Result:
     ``verdict`` is `INCONSISTENT`, `CONSISTENT`, `WITH_CHECKPOINT` or `WITNESSED`. ``covered`` counts the events that
     checkpoints cover, ``time`` is that of the earliest checkpoint which that takes (seconds since the Unix epoch by
     the signer's clock; 0: it states none), ``witnesses`` how many saw each of them. ``exceptions`` are no corruption:
-    streams without an end, actions without a result, events outside the checkpoints. ``unmet`` is what was asked for
-    and is not there.
+    streams without an end, actions without a result, events outside the checkpoints. ``met`` counts the checkpoints
+    that are of this run, ``unmet`` is what was asked for and is not there.
     """
 
     path: str
@@ -66,6 +67,7 @@ class Result:
     notices: list[str] = field(default_factory=list)
     unmet: list[str] = field(default_factory=list)
     checkpoints: dict[str, Covering] = field(default_factory=dict)
+    met: int = 0
     covered: int = 0
     time: int = 0
     witnesses: int = 0
@@ -142,9 +144,12 @@ def _check_source(
             _check_stream(source, stream, last, result, wanted, events, processes)
             rows += stream.events
             yield stream
-        if isinstance(source, SqliteSource) and not result.problems and rows != (there := source.count(rows)):
+        for fault in source.faults():
+            result.add(Problem(source.name, "", 0, fault))
+        found = rows if result.problems or not isinstance(source, SqliteSource) else source.count(rows, every=events)
+        if rows != found:
             # Rows that the index does not know are not met stream by stream.
-            reason = f"rows without a place: {rows} of the {there} in the table are found by stream and number"
+            reason = f"rows without a place: {rows} of the {found} in the table are found by stream and number"
             result.add(Problem(source.name, "", 0, reason))
     except Damaged as error:
         result.add(Problem(source.name, "", 0, f"the storage is damaged, or holds no ledger: {error}"))
@@ -159,6 +164,8 @@ def _check_stream(
     events: bool,
     processes: int,
 ) -> None:
+    if not stream.name or "/" in stream.name:
+        result.add(Problem(source.name, stream.name, 1, "the name of a stream is empty or holds a /"))
     sizes = sorted({point.size for _, point in wanted if point.origin.endswith(f"/{stream.name}")})
     try:
         check_chain(source, stream, last, sizes, processes)
@@ -238,20 +245,26 @@ def _check_withheld(result: Result, found: dict[str, tuple[Source, Stream]], who
             authors = {each.name for each in result.streams for one in each.tombstones if one[1] == stream.name}
             by = ", ".join(sorted(authors))
             result.exceptions.append(
-                f"stream {stream.name}: {count} of {stream.events} events are withheld"
-                + (f", as {by} says" if by else "; give the whole run to see who withheld them")
+                f"stream {stream.name}: {count} of {stream.events} events are withheld, so actions without a result "
+                "are not told" + (f"; {by} says so" if by else "; give the whole run to see who withheld them")
             )
 
 
 def _uncovered(withheld: Sequence[tuple[int, int]], allowed: Sequence[tuple[int, int]]) -> Iterator[int]:
-    """The first number of each withheld range that no allowed range covers."""
+    """The first number of each withheld range that no allowed range covers; both are sorted."""
+    merged: list[list[int]] = []
+    for begin, end in allowed:
+        if merged and begin <= merged[-1][1] + 1:
+            merged[-1][1] = max(merged[-1][1], end)
+        elif begin <= end:
+            merged.append([begin, end])
+    ends = [end for _, end in merged]
     for first, last in withheld:
-        at = first
-        for begin, end in allowed:
-            if begin <= at <= end:
-                at = end + 1
-        if at <= last:
-            yield at
+        at = bisect_left(ends, first)
+        if at == len(merged) or merged[at][0] > first:
+            yield first
+        elif merged[at][1] < last:
+            yield merged[at][1] + 1
 
 
 # Checkpoints
@@ -281,6 +294,7 @@ def _check_checkpoints(
             continue
         if not note.named and name.startswith("custody-copy-") and name not in found:
             continue  # what was done to a copy of this run, which is not this one
+        result.met += 1
         try:
             covering = Covering(note.where, point, check(point, trust))
         except Unusable as error:
@@ -360,6 +374,8 @@ def _cover(result: Result) -> None:
 
 
 def _list_exceptions(result: Result, whole_run: bool) -> None:
+    if whole_run and not any(stream.name == "main" and stream.events for stream in result.streams):
+        result.exceptions.append("there is no stream main: its process recorded nothing, or it was taken away")
     for stream in result.streams:
         if stream.status == "open":
             result.exceptions.append(f"stream {stream.name} has no end: its process was killed, or still runs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -13,7 +14,31 @@ from typing import Any
 from urllib.parse import quote
 
 _APPLICATION_ID = 0x61636C31
-_PARTS = {"events", "sqlite_autoindex_events_1", "events_no_update", "events_no_delete", "events_in_order"}
+#: What a ledger file is made of, as SQLite keeps the statements: more, or another text, can show a reader other rows.
+_TABLE = (
+    "CREATE TABLE events (stream TEXT NOT NULL, seq INTEGER NOT NULL, payload BLOB NOT NULL, chain BLOB NOT NULL,"
+    " PRIMARY KEY (stream, seq))"
+)
+_PARTS = {
+    "events": ("table", _TABLE),
+    "sqlite_autoindex_events_1": ("index", ""),
+    "events_no_update": (
+        "trigger",
+        "CREATE TRIGGER events_no_update BEFORE UPDATE ON events"
+        " BEGIN SELECT RAISE(ABORT, 'events are not changed'); END",
+    ),
+    "events_no_delete": (
+        "trigger",
+        "CREATE TRIGGER events_no_delete BEFORE DELETE ON events"
+        " BEGIN SELECT RAISE(ABORT, 'events are not deleted'); END",
+    ),
+    "events_in_order": (
+        "trigger",
+        "CREATE TRIGGER events_in_order BEFORE INSERT ON events"
+        " WHEN NEW.seq IS NOT 1 + (SELECT coalesce(max(seq), 0) FROM events WHERE stream = NEW.stream)"
+        " BEGIN SELECT RAISE(ABORT, 'a gap or a repeated sequence number'); END",
+    ),
+}
 
 
 class Damaged(Exception):
@@ -79,27 +104,44 @@ class SqliteSource:
         found = self._rows("SELECT payload, chain FROM events WHERE stream = ? AND seq = ?", stream, seq)
         return found[0] if found else None
 
-    def count(self, found: int) -> int:
+    def count(self, found: int, *, every: bool) -> int:
         """All rows of the table, those too that its index does not know; ``found`` are those that it does.
 
-        Rows are only ever added, so their row ids are 1, 2, 3 … and the last one says how many they are at most.
+        Rows are only ever added, so their row ids are 1, 2, 3 … and the last one says how many they are at most;
+        ``every`` counts them one by one.
         """
         ends = [
             self._rows(f"SELECT rowid FROM events NOT INDEXED ORDER BY rowid {order} LIMIT 1")  # noqa: S608
             for order in ("ASC", "DESC")
         ]
-        if ends == [[(1,)], [(found,)]]:
+        if not every and ends == [[(1,)], [(found,)]]:
             return found
         return int(self._rows("SELECT count(*) FROM events NOT INDEXED")[0][0])
 
+    def faults(self) -> list[str]:
+        """What is made otherwise than a ledger makes it, so that another reader may be shown other rows."""
+        found = []
+        for kind, name, table, statement in self._schema():
+            known = _PARTS.get(name)
+            if known and (kind, statement) != known:
+                found.append(f"{kind} {name} is not the one that a ledger is made with")
+            elif not known and table == "events":
+                found.append(f"{kind} {name} on the events is not part of a ledger")
+        names = [name for _, name, _, _ in self._schema()]
+        return found + [f"{name} is there twice" for name in _PARTS if names.count(name) > 1]
+
     def notices(self) -> list[str]:
         """What a ledger is made with and is missing here, and what is not part of one."""
-        schema = {name: kind for kind, name in self._rows("SELECT type, name FROM sqlite_master")}
-        found = [f"{missing} is missing, which every ledger has when it is made" for missing in _PARTS - schema.keys()]
-        found += [f"{schema[extra]} {extra} is not part of a ledger" for extra in schema.keys() - _PARTS]
+        schema = {name: kind for kind, name, _, _ in self._schema()}
+        found = [f"{missing} is missing, which every ledger has when it is made" for missing in _PARTS.keys() - schema]
+        found += [f"{schema[extra]} {extra} is not part of a ledger" for extra in schema.keys() - _PARTS.keys()]
         if self._rows("PRAGMA application_id")[0][0] != _APPLICATION_ID:
             found.append("the file is not marked as a ledger (application_id)")
         return sorted(found)
+
+    def _schema(self) -> list[tuple[str, str, str, str]]:
+        rows = self._rows("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master")
+        return [(str(kind), str(name), str(table), " ".join(str(sql).split())) for kind, name, table, sql in rows]
 
     def close(self) -> None:
         """Let the file go."""
@@ -107,9 +149,11 @@ class SqliteSource:
         self._stack.close()
 
     def _check_layout(self) -> None:
-        kinds = self._rows("SELECT type FROM sqlite_master WHERE name = 'events'")
-        if kinds != [("table",)]:
+        found = [(kind, sql) for kind, name, _, sql in self._schema() if name == "events"]
+        if [kind for kind, _ in found] != ["table"]:
             raise Damaged("the file holds no table of events")
+        if not re.match(r"CREATE TABLE \S+ ?\(", found[0][1]) or re.search(r"\bAS\b|\bGENERATED\b", found[0][1], re.I):
+            raise Damaged("the table of events is no plain table")
         columns = [row[1] for row in self._rows("PRAGMA table_info(events)")]
         if columns[:4] != ["stream", "seq", "payload", "chain"]:
             raise Damaged(f"the table of events has the columns {', '.join(columns)}")
@@ -139,6 +183,8 @@ class SqliteSource:
     def _readable(self) -> str:
         file = self._file
         log, index, lock = (_beside(file, suffix) for suffix in ("-wal", "-shm", ".lock"))
+        if _size(_beside(file, "-journal")) > 0:
+            raise Damaged("a journal lies beside the file: whoever opens it will change it (rollback)")
         writable = os.access(file.parent, os.W_OK)
         uri = f"file:{quote(file.absolute().as_posix())}"
         if _size(log) == 0 and not (writable and lock.exists()):

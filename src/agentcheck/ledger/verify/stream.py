@@ -53,6 +53,10 @@ class Source(Protocol):
         """Payload and chain value of one row."""
         ...
 
+    def faults(self) -> list[str]:
+        """What about the storage may show another reader other rows."""
+        ...
+
     def notices(self) -> list[str]:
         """What is unusual about the storage."""
         ...
@@ -313,7 +317,8 @@ def read_events(source: Source, stream: Stream, wanted: Sequence[int]) -> None:
         _check_start(stream, seq, record)
         ended = _follow(stream, seq, record, intents)
     stream.status = "finished" if ended else "open"
-    stream.orphans = len(intents) if isinstance(wanted, range) else 0
+    # Where events are withheld, results may be among them.
+    stream.orphans = len(intents) if isinstance(wanted, range) and not stream.withheld else 0
     stream.named_orphans = tuple(f"{session} {action}".strip() for session, action in islice(intents, NAMED))
 
 
@@ -336,7 +341,10 @@ def decode(stream: Stream, seq: int, payload: bytes) -> dict[str, Any]:
         raise Bad(seq, f"out of order: the bytes are event {record['seq']} of stream {record['stream']}")
     if record["v"] < 1 or not _SALT.fullmatch(record.get("salt", _NO_SALT)):
         raise Bad(seq, "the bytes are no event: a version below 1, or a salt that is not 32 hexadecimal digits")
-    wrong = _too_wide(record)
+    try:
+        wrong = _too_wide(record)
+    except RecursionError:
+        wrong = "nested too deeply"
     if wrong:
         raise Bad(seq, f"the bytes are no event: {wrong}")
     return record

@@ -21,7 +21,7 @@ CREATE TABLE agentcheck.events (
 
 -- Once a statement, over all rows that it added. With the primary key it follows that the numbers of a stream are
 -- 1..n: the added ones have no gap among themselves, follow the row before the first of them, and repeat none.
-CREATE FUNCTION agentcheck.check_order() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+CREATE FUNCTION agentcheck.check_order() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     wrong record;
 BEGIN
@@ -43,11 +43,11 @@ $function$;
 
 -- The one change that an event can suffer: its payload gives way to its leaf hash (RFC 9162, section 2.1.1), by the
 -- custodian; where there are no roles, by whoever says in the transaction that this is meant.
-CREATE FUNCTION agentcheck.check_withholding() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+CREATE FUNCTION agentcheck.check_withholding() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     IF NEW.stream_id = OLD.stream_id AND NEW.seq = OLD.seq AND NEW.chain = OLD.chain
-        AND substring(OLD.payload FROM 1 FOR 1) <> '\x00'::bytea
-        AND NEW.payload = '\x00'::bytea || sha256('\x00'::bytea || OLD.payload)
+        AND substring(OLD.payload FROM 1 FOR 1) <> '\x00'::pg_catalog.bytea
+        AND NEW.payload = '\x00'::pg_catalog.bytea || sha256('\x00'::pg_catalog.bytea || OLD.payload)
         AND (CASE WHEN to_regrole('agentcheck_custodian') IS NULL
             THEN current_setting('agentcheck.withholding', true) = 'on'
             ELSE current_user = 'agentcheck_custodian'
@@ -60,7 +60,7 @@ BEGIN
 END
 $function$;
 
-CREATE FUNCTION agentcheck.refuse() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+CREATE FUNCTION agentcheck.refuse() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     RAISE EXCEPTION '% are not %', TG_TABLE_NAME,
         CASE TG_OP WHEN 'UPDATE' THEN 'changed' WHEN 'DELETE' THEN 'deleted' ELSE 'truncated' END
@@ -121,7 +121,8 @@ BEGIN
             'GRANT SELECT ON agentcheck.streams, agentcheck.events, agentcheck.migrations TO %I', name);
     END LOOP;
     IF pg_catalog.to_regrole('agentcheck_writer') IS NOT NULL THEN
-        GRANT INSERT ON agentcheck.streams, agentcheck.events TO agentcheck_writer;
+        GRANT INSERT (run, name) ON agentcheck.streams TO agentcheck_writer;
+        GRANT INSERT ON agentcheck.events TO agentcheck_writer;
     END IF;
     IF pg_catalog.to_regrole('agentcheck_custodian') IS NOT NULL THEN
         GRANT UPDATE (payload) ON agentcheck.events TO agentcheck_custodian;
