@@ -14,10 +14,19 @@ from agentcheck.contracts import Row
 from agentcheck.errors import AnchorError, StoreError
 from agentcheck.ledger import checkpoints as checkpoints_module
 from agentcheck.ledger.chain import leaf
-from agentcheck.ledger.checkpoints import Checkpoints, Place, publish
+from agentcheck.ledger.checkpoints import Checkpoints, Place, Published, publish
 from agentcheck.ledger.ledger import Ledger, unsafe_keep_all
 from agentcheck.ledger.merkle import root, verify_consistency
-from agentcheck.ledger.notes import COSIGNATURE, Note, PublicKey, SigningKey, checkpoint, generate, sign_checkpoint
+from agentcheck.ledger.notes import (
+    COSIGNATURE,
+    Note,
+    PublicKey,
+    Signature,
+    SigningKey,
+    checkpoint,
+    generate,
+    sign_checkpoint,
+)
 from agentcheck.ledger.reading import decode
 from fakes_ledger import MemoryStore, body
 
@@ -418,6 +427,28 @@ def test_only_cosignatures_are_taken_from_a_witness() -> None:
 
     assert signatures([WITNESS.public(COSIGNATURE)]) == (*mine, wanted)
     assert signatures(None) == (*mine, other, wanted)
+
+
+def test_a_witness_cannot_spoil_the_checkpoint() -> None:
+    """Lines in the log's own name, many of one key, and more than a verifier reads: the note stays one that counts."""
+    text = "example.org/acme/r/main\n7\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
+    mine = (KEY.sign(text), KEY.cosign(text, NOW))
+    foul = mine[1]._replace(value=bytes(72))
+    again = tuple(WITNESS.cosign(text, NOW + more) for more in range(40))
+    crowd = tuple(generate(f"w{number}").cosign(text, NOW) for number in range(40))
+
+    def published(added: Sequence[Signature]) -> Published:
+        class Greedy(Keeper):
+            def publish(self, note: str, proof: Callable[[int], Sequence[bytes]]) -> str:
+                return str(Note(text, (*mine, *added)))
+
+        return publish(str(Note(text, mine)), [Place("x:w", Greedy(), True)], lambda old: [], None)
+
+    assert "it gave no cosignature" in published([foul]).failures
+    assert len(checkpoint(published(again).note).note.signatures) == 3
+    refused = published(crowd)
+    assert "more than a checkpoint may carry" in refused.failures
+    assert checkpoint(refused.note).note.signatures == mine
 
 
 def test_observed_rows_need_no_ledger() -> None:
