@@ -58,11 +58,12 @@ _by = click.option("--by", metavar="NAME", help="Who does it (default: the name 
 def hold(run_name: str, reason: str, by: str | None, reports: str | None) -> None:
     """Place a legal hold: nothing of RUN is purged until it is released."""
     from agentcheck import custody
+    from agentcheck.publishing import run_of
     from agentcheck.reporting.safe_text import visible
 
     folder = _run(run_name, reports)
     placed = custody.hold(folder, reason, _login(by), command=_command())
-    click.echo(visible(f"{placed.id} placed on run {folder.id} by {placed.by}: {placed.reason}"))
+    click.echo(visible(f"{placed.id} placed on run {run_of(folder)} by {placed.by}: {placed.reason}"))
 
 
 @ledger.command()
@@ -74,12 +75,13 @@ def hold(run_name: str, reason: str, by: str | None, reports: str | None) -> Non
 def release(run_name: str, hold_id: str, reason: str, by: str | None, reports: str | None) -> None:
     """Release a legal hold of RUN by its id, such as hold-1."""
     from agentcheck import custody
+    from agentcheck.publishing import run_of
     from agentcheck.reporting.safe_text import visible
 
     folder = _run(run_name, reports)
     released = custody.release(folder, hold_id, reason, _login(by), command=_command())
     left = len(custody.read_custody(folder).in_force)
-    click.echo(visible(f"{released.id} of run {folder.id} is released; holds still in force: {left}"))
+    click.echo(visible(f"{released.id} of run {run_of(folder)} is released; holds still in force: {left}"))
 
 
 @ledger.command("custody")
@@ -87,11 +89,12 @@ def release(run_name: str, hold_id: str, reason: str, by: str | None, reports: s
 @_reports
 def custody_(run_name: str, reports: str | None) -> None:
     """List the holds and tombstones of RUN, and who did what to its ledger."""
-    from agentcheck.custody import read_custody
+    from agentcheck.custody import read_account
+    from agentcheck.publishing import run_of
     from agentcheck.reporting.custody_text import listing
 
     folder = _run(run_name, reports)
-    click.echo(listing(folder.id, read_custody(folder)))
+    click.echo(listing(run_of(folder), read_account(folder)))
 
 
 @ledger.command()
@@ -119,6 +122,7 @@ def purge(
     verifies. Exit code: 0, or 4 where a run is held or written, 3 where one could not be read or written.
     """
     from agentcheck import custody
+    from agentcheck.reporting.custody_text import idle, purged
     from agentcheck.runs import RunFolder
     from agentcheck.settings import read_settings
 
@@ -130,35 +134,37 @@ def purge(
 
     act = partial(custody.purge, classes=settings.retention, now=time, by=who, reason=reason, command=_command())
 
-    code, wanted = 0, []
+    code, wanted, plans = 0, [], []
     for run in runs:
-        plan, failed = _tried(partial(act, run, dry_run=True))
+        plan, failed = _tried(run, partial(act, run, dry_run=True))
         code = _worse(code, failed)
         if plan is not None:
             _tell(plan, brief=every)
+            plans.append(plan)
             wanted += [] if plan.is_empty else [run]
     if wanted and not dry_run:
         if not yes and not sys.stdin.isatty():
             raise click.UsageError("nothing was purged: nobody can be asked here; say --yes")
         if yes or click.confirm(f"Purge {len(wanted)} of {len(runs)} runs? It cannot be undone"):
             for run in wanted:
-                plan, failed = _tried(partial(act, run))
+                plan, failed = _tried(run, partial(act, run))
                 code = _worse(code, failed)
                 if plan is not None:
-                    click.echo(f"run {run.id}: purged; {plan.custody} says what")
+                    click.echo(purged(plan))
     if not wanted and every and not code:
-        click.echo(f"{len(runs)} runs: nothing is due")
+        click.echo(idle(plans))
     sys.exit(code)
 
 
-def _tried(act: Callable[[], Any]) -> tuple[Any, int]:
-    """What an act gave, or None and the exit code of its failure, which is told."""
+def _tried(run: Any, act: Callable[[], Any]) -> tuple[Any, int]:
+    """What an act on a run gave, or None and the exit code of its failure, which is told."""
     from agentcheck.reporting.safe_text import visible
 
     try:
         return act(), 0
     except AgentcheckError as error:
-        click.echo(visible(f"agentcheck: {error}"), err=True)
+        told = str(error) if run.id in error.what else f"run {run.id}: {error}"
+        click.echo(visible(f"agentcheck: {told}"), err=True)
         return None, int(error.exit_code)
 
 

@@ -268,6 +268,16 @@ class RunStore(Protocol):
         """
         ...
 
+    def ready_to_withhold(self, stream: str) -> None:
+        """Make sure that `withhold` is not refused for want of a right; nothing is changed.
+
+        Asked before a tombstone is recorded, so that none names what nobody could take away.
+
+        Raises:
+            StoreError: it would be, or the storage cannot be reached.
+        """
+        ...
+
     def withhold(self, stream: str, payloads: Mapping[int, bytes]) -> None:
         """Put what is given (see `Row`) in place of the payloads of these sequence numbers, all of them or none.
 

@@ -129,7 +129,7 @@ def export(
         idle = [each.text for each in choices if not each.chosen]
         if idle:
             raise UserError(
-                f"run {run.id} has no event to withhold for {', '.join(idle)}",
+                f"run {run_of(run)} has no event to withhold for {', '.join(idle)}",
                 advice="nothing was copied; look for a slip",
             )
         if directory.exists():

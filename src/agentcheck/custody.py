@@ -8,9 +8,10 @@ A purge, in this order:
 
 1. Find what is due, and what an earlier purge named in a tombstone and did not get to. Nothing: leave all as it is.
 2. Refuse while a process writes the run, or while a hold is in force.
-3. Record the tombstones (``events.withheld``), and wait until they are on disk.
-4. Look for holds again, then let the store take the payloads away; leaf hashes and chain values stay.
-5. Remove what was derived from the content: reports, scratch, and the redaction key where no content is left.
+3. Make sure that the store lets this login take payloads away, so that no tombstone names what nobody could carry out.
+4. Record the tombstones (``events.withheld``), and wait until they are on disk.
+5. Look for holds again, then let the store take the payloads away; leaf hashes and chain values stay.
+6. Remove what was derived from the content: reports, scratch, and the redaction key where no content is left.
 
 A crash leaves tombstones without their deletion, never the other way round; the next purge begins where it stopped.
 """
@@ -30,7 +31,7 @@ from agentcheck import __version__
 from agentcheck.contracts import Row
 from agentcheck.engine import microseconds
 from agentcheck.errors import AgentcheckError, StoreError, UserError
-from agentcheck.events import retention
+from agentcheck.events import Event, retention
 from agentcheck.ledger.chain import withheld
 from agentcheck.ledger.ledger import Ledger, Redact
 from agentcheck.ledger.reading import decode, read_events
@@ -42,6 +43,7 @@ from agentcheck.runs import COPY_FILE, KEY_FILE, RunFolder
 from agentcheck.storage.lock import WriterLock
 from agentcheck.tombstones import (
     PURGED,
+    Account,
     Custody,
     Hold,
     chunks,
@@ -70,6 +72,21 @@ def read_custody(run: RunFolder) -> Custody:
             for event in read_events(store, stream):
                 custody.take(event)
     return custody
+
+
+def read_account(run: RunFolder) -> Account:
+    """Custody, held against the rows of the streams that tombstones name: what of them was carried out.
+
+    Raises:
+        StoreError, LedgerError: a stream cannot be read.
+    """
+    account = Account()
+    account.custody = read_custody(run)
+    for stream in {each.stream for each in account.custody.tombstones} & set(run.streams()):
+        with run.reading(stream) as store:
+            for _ in account.readable(stream, store.read(stream)):
+                pass
+    return account
 
 
 # Holds
@@ -106,7 +123,7 @@ def release(
         if name not in known:
             what = "was released already" if name in custody.holds else "is not known"
             advice = f"in force: {', '.join(known)}" if known else "no hold is in force"
-            raise UserError(f"the hold {name!r} of run {run.id} {what}", advice=advice)
+            raise UserError(f"the hold {name!r} of run {run_of(run)} {what}", advice=advice)
         with _opened(run, by, command, clock) as ledger:
             ledger.record("hold.released", {"hold": name, "reason": reason, "by": by})
             ledger.record("custody.closed", {"status": "released"})
@@ -128,9 +145,8 @@ def plan_purge(run: RunFolder, classes: Mapping[str, RetentionClass], now: int) 
         with run.reading(stream) as store:
             for event in read_events(store, stream):
                 schedule.take(event)
+    plan = Purge(run_of(run), [], {}, schedule.undefined, schedule.ended, False, custody.unfinished)
     found: dict[tuple[str, str], Due] = {}
-    pending: dict[str, list[int]] = {}
-    content_left = False
     for stream in streams:
         named = custody.covered(stream, "purge")
         with run.reading(stream) as store:
@@ -138,19 +154,30 @@ def plan_purge(run: RunFolder, classes: Mapping[str, RetentionClass], now: int) 
                 if withheld(row.payload) == row.payload:
                     continue
                 event = decode(row)
-                label = schedule.due(event, now)
+                label, time = schedule.when(event)
                 if holds_number(named, row.seq) and event.type not in KEPT:
-                    pending.setdefault(stream, []).append(row.seq)
-                elif label:
+                    plan.pending.setdefault(stream, []).append(row.seq)
+                elif time is not None and time <= now:
                     _add(found, row, label)
                 else:
-                    content_left = content_left or retention(event.type) == "content"
-    plan = Purge(
-        run.id, list(found.values()), pending, schedule.undefined, schedule.ended, content_left, custody.unfinished
-    )
+                    _stays(plan, event, label, time)
+    plan.due = list(found.values())
+    for stone in custody.tombstones:
+        left = sum(holds_number(stone.ranges, seq) for seq in plan.pending.get(stone.stream, ()))
+        if stone.purpose == "purge" and left:
+            plan.earlier.append((stone, left))
     if not plan.is_empty:
-        plan.removed, plan.unknown = _derived(run.path, with_key=not content_left)
+        plan.removed, plan.unknown = _derived(run.path, with_key=not plan.content_left)
     return plan
+
+
+def _stays(plan: Purge, event: Event, label: str, time: int | None) -> None:
+    """Note what is not due: whether it is content, and when it will be."""
+    plan.content_left = plan.content_left or retention(event.type) == "content"
+    if time is not None:
+        plan.upcoming = min(plan.upcoming or (time, label), (time, label))
+    elif label:
+        plan.kept.add(label)
 
 
 def _add(found: dict[tuple[str, str], Due], row: Row, label: str) -> None:
@@ -176,7 +203,8 @@ def purge(
 
     Raises:
         UserError: a process writes the run, or a hold is in force.
-        StoreError, LedgerError: the run cannot be read, or the store refuses; the next purge goes on from there.
+        StoreError, LedgerError: the run cannot be read, or the store refuses. Where this login may not take payloads
+            away, nothing was recorded; from any other point the next purge goes on.
     """
     _refuse_empty(by=by)
     plan = plan_purge(run, classes, now)
@@ -190,6 +218,8 @@ def purge(
         _refuse_busy(run)
         _refuse_held(run)
         plan = plan_purge(run, classes, now)  # another purge may have come first
+        for stream in _wanted(plan):
+            run.store.ready_to_withhold(stream)
         with _opened(run, by, command, clock) as ledger:
             plan.custody = ledger.stream
             for body in _tombstones(plan, classes, now, reason, by):
@@ -222,12 +252,17 @@ def _tombstones(
             }
 
 
-def _take_away(run: RunFolder, plan: Purge) -> None:
-    """Let the store put leaf hashes in the place of payloads, stream by stream."""
+def _wanted(plan: Purge) -> dict[str, set[int]]:
+    """The numbers whose payloads a purge takes away, by stream."""
     wanted: dict[str, set[int]] = {stream: set(numbers) for stream, numbers in plan.pending.items()}
     for one in plan.due:
         wanted.setdefault(one.stream, set()).update(one.numbers)
-    for stream, numbers in wanted.items():
+    return wanted
+
+
+def _take_away(run: RunFolder, plan: Purge) -> None:
+    """Let the store put leaf hashes in the place of payloads, stream by stream."""
+    for stream, numbers in _wanted(plan).items():
         with run.reading(stream) as store:
             payloads = {row.seq: withheld(row.payload) for row in store.read(stream) if row.seq in numbers}
         run.store.withhold(stream, payloads)
@@ -269,7 +304,7 @@ def _alone(run: RunFolder) -> Iterator[None]:
         lock = WriterLock(run.path / "custody")
     except StoreError as error:
         raise StoreError(
-            f"run {run.id}: {error.what.partition(' writes')[0]} is at work on its custody",
+            f"run {run_of(run)}: {error.what.partition(' writes')[0]} is at work on its custody",
             where=str(run.path),
             advice="wait for it to end, then look with `agentcheck ledger custody`",
         ) from error
@@ -339,7 +374,8 @@ def refuse_busy(run: RunFolder, act: str) -> None:
     writer = run.store.writer()
     if writer:
         raise UserError(
-            f"run {run.id} is being written by {writer}, so it cannot be {act}", advice="wait for it to end, or stop it"
+            f"run {run_of(run)} is being written by {writer}, so it cannot be {act}",
+            advice="wait for it to end, or stop it",
         )
 
 
@@ -351,9 +387,11 @@ def _refuse_held(run: RunFolder) -> None:
     held = read_custody(run).in_force
     if held:
         told = "; ".join(f"{each.id}, placed by {each.by} on {day(each.time)}: {each.reason}" for each in held)
+        run_id = run_of(run)
+        name = run.id if run.id == run_id else run.path  # what the command finds it by
         raise UserError(
-            f"run {run.id} is under a legal hold, so nothing of it is purged: {told}",
-            advice=f"agentcheck ledger release {run.id} {held[0].id} --reason ...",
+            f"run {run_id} is under a legal hold, so nothing of it is purged: {told}",
+            advice=f"agentcheck ledger release {name} {held[0].id} --reason ...",
         )
 
 

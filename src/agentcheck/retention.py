@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agentcheck.events import Event, retention
-from agentcheck.tombstones import Ranges, is_custody, ranges
+from agentcheck.tombstones import Ranges, Tombstone, is_custody, ranges
 
 #: The class of a suite that names none; without a table of its own it keeps everything for ever.
 STANDARD = "standard"
@@ -69,13 +69,18 @@ class Schedule:
 
     def due(self, event: Event, now: int) -> str:
         """``<class>/content`` or ``<class>/record`` where the event's time has passed at ``now``, else ``""``."""
+        label, time = self.when(event)
+        return label if time is not None and time <= now else ""
+
+    def when(self, event: Event) -> tuple[str, int | None]:
+        """The label of an event, and the time from which it is due; ``None`` is never, for what has no label too."""
         if event.type in KEPT:
-            return ""
+            return "", None
         kind = retention(event.type)
         named = self.suites.get(event.session.partition("::")[0]) if event.session else None
         kept = self._class(named) if named is not None else self._longest(kind)
         days = kept.days(kind)
-        return f"{kept.name}/{kind}" if days is not None and self.ended + days * DAY <= now else ""
+        return f"{kept.name}/{kind}", None if days is None else self.ended + days * DAY
 
     def _class(self, name: str) -> RetentionClass:
         return self.classes.get(name) or RetentionClass(name)
@@ -119,9 +124,12 @@ class Due:
 class Purge:
     """What a purge did, or would do.
 
-    ``pending`` are numbers by stream that an earlier tombstone names and that are still there. ``removed`` are the
-    names of derived files, ``unknown`` of files that agentcheck did not write and left. ``undefined`` are suites whose
-    class nobody defines any more, so that they are kept. ``custody`` is the stream written; empty where none was.
+    ``pending`` are numbers by stream that an earlier tombstone names and that are still there, ``earlier`` these
+    tombstones and how many events of each; ``unfinished`` are the tombstones of purges that did not come to their end.
+    ``upcoming`` is when the next of what is not due will be, and its label; ``kept`` are labels that never will.
+    ``removed`` are the names of derived files, ``unknown`` of files that agentcheck did not write and left.
+    ``undefined`` are suites whose class nobody defines any more, so that they are kept. ``custody`` is the stream
+    written; empty where none was.
     """
 
     run: str
@@ -130,7 +138,10 @@ class Purge:
     undefined: dict[str, str]
     ended: int
     content_left: bool
-    unfinished: bool
+    unfinished: list[Tombstone]
+    earlier: list[tuple[Tombstone, int]] = field(default_factory=list)
+    upcoming: tuple[int, str] | None = None
+    kept: set[str] = field(default_factory=set)
     removed: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     custody: str = ""

@@ -122,11 +122,10 @@ class Custody:
         return [hold for hold in self.holds.values() if hold.released is None]
 
     @property
-    def unfinished(self) -> bool:
-        """Whether a purge wrote tombstones, did not come to its end, and no later one did it for it."""
-        begun = [custody_number(each.custody) for each in self.tombstones if each.purpose == "purge"]
-        ended = [custody_number(stream) for stream, status in self.closed.items() if status == PURGED]
-        return bool(begun) and max(begun) > max(ended, default=0)
+    def unfinished(self) -> list[Tombstone]:
+        """The tombstones of purges that did not come to their end, and of which no later one did it for them."""
+        ended = max((custody_number(stream) for stream, status in self.closed.items() if status == PURGED), default=0)
+        return [each for each in self.tombstones if each.purpose == "purge" and custody_number(each.custody) > ended]
 
     def covered(self, stream: str, purpose: str = "") -> Ranges:
         """The numbers of a stream that tombstones name (of one purpose, where it is given)."""
@@ -172,6 +171,10 @@ class Account:
         """How many events are withheld."""
         return sum(map(count, self._numbers.values()))
 
+    def still_there(self, stone: Tombstone) -> int:
+        """How many of the events that a tombstone names still hold their payloads."""
+        return count(without(stone.ranges, self._numbers.get(stone.stream, [])))
+
     def any_in(self, stream: str, start: int = 1) -> bool:
         """Whether a stream has withheld events from ``start`` on."""
         found = self._numbers.get(stream)
@@ -196,13 +199,19 @@ class Account:
                 f"{self.total} of {total} events are withheld: what they held is not shown, and counts of results, "
                 "tokens, costs and cases leave it out",
             )
-        acts: dict[tuple[str, ...], int] = {}
+        acts: dict[tuple[str, ...], list[int]] = {}
         for each in self.custody.tombstones:
             what = f"{each.purpose}{f' of {each.retention}' if each.retention else ''}"
             key = (each.custody, what, each.by, day(each.time), each.reason)
-            acts[key] = acts.get(key, 0) + each.count
-        for (stream, what, by, date, reason), number in acts.items():
-            yield "info", f"{stream}: {number} events withheld, {what} by {by} on {date}: {reason}"
+            acts.setdefault(key, [0, 0])
+            acts[key][0] += each.count
+            acts[key][1] += self.still_there(each)
+        for (stream, what, by, date, reason), (number, still) in acts.items():
+            if still:
+                told = f"not carried out ({still} of {number} events are still there): {what} by {by} on {date}"
+                yield "warning", f"{stream}: {told}: {reason}"
+            else:
+                yield "info", f"{stream}: {number} events withheld, {what} by {by} on {date}: {reason}"
         yield from self._discrepancies()
 
     def _discrepancies(self) -> Iterator[tuple[str, str]]:

@@ -90,6 +90,53 @@ def test_the_document_has_the_classes_of_the_table() -> None:
     assert all(f"`{name}`" in text for name in files.NAMES)
 
 
+def test_no_page_says_that_a_plain_vacuum_removes_anything() -> None:
+    """PostgreSQL rewrites a table, so that old rows are gone from its files, only on VACUUM FULL."""
+    for page in DOCUMENT.parent.glob("*.md"):
+        assert "VACUUM agentcheck" not in page.read_text("utf-8"), page.name
+    assert "VACUUM FULL agentcheck.events" in DOCUMENT.read_text("utf-8")
+
+
+def test_a_folder_of_another_name_is_still_the_run(desk: Path) -> None:
+    """Hold, custody, purge and release name the run as its events do, and not the folder that they are in."""
+    run = run_of(desk)
+    run.path.rename(desk / "moved")
+    for arguments in (
+        ("hold", "moved", "--reason", "why"),
+        ("custody", "moved"),
+        ("release", "moved", "hold-1", "--reason", "over"),
+        ("purge", "moved", "--dry-run"),
+        ("purge", "moved", *LATER, "--yes"),
+    ):
+        done = cli.agentcheck(desk, "ledger", *arguments)
+        assert done.code == 0, done.text
+        assert f"run {run.id}" in done.out.splitlines()[-1 if arguments[0] == "purge" and "--yes" in arguments else 0]
+        assert "run moved" not in done.text
+
+
+def test_what_is_due_next_is_told(desk: Path) -> None:
+    """Of one run with its class and day, of all runs the first of them."""
+    one = cli.agentcheck(desk, "ledger", "purge", "last", "--dry-run").out
+    found = re.search(r"nothing is due\n  next: patient/content on (\d{4}-\d\d-\d\d)", one)
+    assert found is not None, one
+    every = cli.agentcheck(desk, "ledger", "purge", "--all", "--dry-run").out
+    assert every == f"1 runs: nothing is due; next: patient/content of run {run_of(desk).id} on {found[1]}\n"
+
+
+def test_a_run_whose_store_is_away_is_named(desk: Path) -> None:
+    """Once, with the reason; the other runs are looked at all the same."""
+    away = run_of(desk).path.with_name("20260101-000000-00cc")
+    away.mkdir()
+    (away / "store.url").write_text("postgresql://nobody@127.0.0.1:1/none\n")
+    for arguments in (("--all", "--dry-run"), (away.name, "--dry-run"), ("--all", *LATER, "--yes")):
+        done = cli.agentcheck(desk, "ledger", "purge", *arguments)
+        assert done.code == 3, done.text
+        assert done.err.count(f"run {away.name}: ") == 1, done.err
+        assert done.err.count("the server does not answer") == 1, done.err
+        if "--yes" in arguments:
+            assert f"run {run_of(desk).id}: purged; custody-1 says what" in done.out
+
+
 def test_reporters_write_no_file_that_a_purge_does_not_know(desk: Path) -> None:
     """Everything in a run's folder is kept knowingly or removed: a new file of ours would be named as foreign."""
     told = cli.agentcheck(desk, "ledger", "purge", "last", *LATER, "--dry-run").out

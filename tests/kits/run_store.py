@@ -217,6 +217,14 @@ class RunStoreKit:
             assert row == before._replace(payload=withheld(b"secret")) if gone else row == before
         assert payloads(make(), "gw0") == [b"secret"] * 2
 
+    def test_asking_for_the_right_to_withhold_changes_nothing(self, make: Make) -> None:
+        """Whoever may is not refused, before and after; the rows stay, and so does the right."""
+        fill(make(), "main", 3, b"secret")
+        make().ready_to_withhold("main")
+        assert payloads(make(), "main") == [b"secret"] * 3
+        make().withhold("main", {1: withheld(b"secret")})
+        make().ready_to_withhold("main")
+
     def test_withholding_again_changes_nothing(self, make: Make) -> None:
         """What is withheld already may be asked for again, as after a crash between two streams."""
         fill(make(), "main", 3, b"secret")

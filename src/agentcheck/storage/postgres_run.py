@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,13 +67,10 @@ class PostgresRun:
         files until they are vacuumed, and in its log and backups (docs/storage.md).
         """
         self._prepare()
-        psycopg = driver()
-        where = f"{self.run}/{stream}"
         wrong = [seq for seq, given in payloads.items() if len(given) != 33 or given[:1] != b"\x00"]
         if wrong:
             raise self._no(stream, f"what is to stand for event {wrong[0]} is not its leaf hash")
-        connection = self._server.connect()
-        try:
+        with self._custodian(stream) as connection:
             hold(self._server, connection, self.run, stream)
             with connection.transaction():
                 roles = _act_as_custodian(connection)
@@ -81,16 +79,37 @@ class PostgresRun:
                     connection.execute(b"REVOKE UPDATE (payload) ON agentcheck.events FROM CURRENT_USER")
                 if found != len(payloads):
                     raise self._no(stream, f"{len(payloads) - found} of {len(payloads)} numbers are not there")
+
+    def ready_to_withhold(self, stream: str) -> None:
+        """Take the role ``agentcheck_custodian`` and give it back: a login that may not is told which one it lacks."""
+        self._prepare()
+        with self._custodian(stream) as connection, connection.transaction(force_rollback=True):
+            _act_as_custodian(connection)
+            query = b"SELECT pg_catalog.has_column_privilege('agentcheck.events', 'payload', 'UPDATE')"
+            row = connection.execute(query).fetchone()
+            if not (row and row[0]):
+                raise self._may_not(stream, "its role may not update payloads")
+
+    @contextmanager
+    def _custodian(self, stream: str) -> Iterator[Connection]:
+        """A connection that is closed at the end, and whose errors are told as those of withholding."""
+        psycopg = driver()
+        connection = self._server.connect()
+        try:
+            yield connection
         except psycopg.errors.InsufficientPrivilege as error:
-            raise StoreError(
-                f"the login may not withhold this ({str(error).splitlines()[0]})",
-                where=f"{self._server.shown} {where}",
-                advice=f"GRANT {CUSTODIAN} TO the login; and only leaf hashes take the place of payloads",
-            ) from error
+            raise self._may_not(stream, str(error).splitlines()[0]) from error
         except psycopg.Error as error:
-            raise self._server.refused(error, where) from error
+            raise self._server.refused(error, f"{self.run}/{stream}") from error
         finally:
             connection.close()
+
+    def _may_not(self, stream: str, why: str) -> StoreError:
+        return StoreError(
+            f"the login may not withhold this ({why})",
+            where=f"{self._server.shown} {self.run}/{stream}",
+            advice=f"GRANT {CUSTODIAN} TO the login; and only leaf hashes take the place of payloads",
+        )
 
     def _no(self, stream: str, why: str) -> StoreError:
         return StoreError(

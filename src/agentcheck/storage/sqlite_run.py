@@ -62,6 +62,17 @@ class SqliteRun:
     def source(self) -> None:
         """The verifier reads the files itself."""
 
+    def ready_to_withhold(self, stream: str) -> None:
+        """Refuse where the stream's file or the folder, in which a new one takes its place, cannot be written."""
+        path = self.file(stream)
+        for each in (path, path.parent):
+            if not os.access(each, os.W_OK):
+                raise StoreError(
+                    f"stream {stream!r} cannot be withheld: {each} cannot be written",
+                    where=str(path),
+                    advice="nothing was changed; let an account purge that may write the file and its folder",
+                )
+
     def withhold(self, stream: str, payloads: Mapping[int, bytes], *, busy_timeout: float = 10.0) -> None:
         """Put a new file in the place of the stream's file, with these payloads instead of the stored ones.
 

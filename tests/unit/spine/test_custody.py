@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -14,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from agentcheck.custody import hold, plan_purge, purge, read_custody, release
+from agentcheck.custody import hold, plan_purge, purge, read_account, read_custody, release
 from agentcheck.errors import StoreError, UserError
 from agentcheck.events import retention
 from agentcheck.ledger.canonical import load_json
 from agentcheck.ledger.ledger import Ledger
+from agentcheck.reporting.custody_text import idle, listing, purged
+from agentcheck.reporting.custody_text import purge as told
 from agentcheck.retention import KEPT, RetentionClass
 from agentcheck.run_report import RunFold
 from agentcheck.runs import RunFolder
@@ -61,18 +64,18 @@ def test_a_hold_is_in_force_until_it_is_released_by_its_id(run: RunFolder) -> No
     assert release(run, "hold-1", "settled", "cleo").released is not None
     (left,) = read_custody(run).in_force
     assert (left.id, left.reason, left.by) == ("hold-2", "inquiry", "bob")
-    for name, told in (("hold-1", "was released already"), ("hold-9", "is not known")):
-        with pytest.raises(UserError, match=told) as raised:
+    for name, why in (("hold-1", "was released already"), ("hold-9", "is not known")):
+        with pytest.raises(UserError, match=why) as raised:
             release(run, name, "again", "cleo")
         assert raised.value.advice == "in force: hold-2"
     assert "legal hold hold-2 in force, placed by bob" in notes(run)
     assert "hold-1" not in notes(run)
 
 
-@pytest.mark.parametrize(("reason", "by", "told"), [(" ", "ann", "--reason is empty"), ("x", "", "--by is empty")])
-def test_a_hold_says_why_and_who(run: RunFolder, reason: str, by: str, told: str) -> None:
+@pytest.mark.parametrize(("reason", "by", "why"), [(" ", "ann", "--reason is empty"), ("x", "", "--by is empty")])
+def test_a_hold_says_why_and_who(run: RunFolder, reason: str, by: str, why: str) -> None:
     """Without either nothing is recorded."""
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=why):
         hold(run, reason, by)
     assert run.streams() == ["main", "gw0"]
 
@@ -96,6 +99,15 @@ def test_a_run_whose_folder_was_renamed_is_still_the_run(run: RunFolder) -> None
     moved = RunFolder(run.path.rename(run.path.with_name("elsewhere")))
     hold(moved, "why", "ann")
     assert stored(moved, "custody-1")[0].body["run"] == run.id
+    with pytest.raises(UserError, match=f"run {run.id} is under a legal hold") as raised:
+        purge(moved, CLASSES, AGED, by="bob")
+    assert raised.value.advice == f"agentcheck ledger release {moved.path} hold-1 --reason ..."
+    release(moved, "hold-1", "over", "ann")
+    with pytest.raises(UserError, match=f"of run {run.id} was released"):
+        release(moved, "hold-1", "over", "ann")
+    with closing(moved.store.writing("main-r1")), pytest.raises(UserError, match=f"run {run.id} is being written"):
+        purge(moved, CLASSES, AGED, by="bob")
+    assert plan_purge(moved, CLASSES, AGED).run == run.id
 
 
 def test_a_run_that_is_going_on_can_be_held(run: RunFolder) -> None:
@@ -189,6 +201,28 @@ def test_what_is_not_due_is_left_alone(run: RunFolder) -> None:
     before = everything(run.path)
     assert purge(run, CLASSES, AGED, by="bob").is_empty
     assert everything(run.path) == before
+
+
+def test_what_is_not_due_yet_is_told_with_its_day(run: RunFolder, tmp_path: Path) -> None:
+    """The next class and its day, and what no number covers; of a run without events, that it has none."""
+    plan = plan_purge(run, CLASSES, STARTED)
+    assert told(plan).splitlines() == [
+        f"run {run.id}: nothing is due",
+        "  next: patient/content on 2026-04-07",
+        "  kept for ever: standard/content, standard/record",
+    ]
+    assert plan_purge(run, CLASSES, plan_purge(run, CLASSES, STARTED).upcoming[0]).due  # type: ignore[index]
+    assert plan_purge(run, CLASSES, plan_purge(run, CLASSES, STARTED).upcoming[0] - 1).is_empty  # type: ignore[index]
+    purge(run, CLASSES, AGED, by="bob")
+    assert "next: patient/record on 2031-10-08" in told(plan_purge(run, CLASSES, AGED))
+    empty = RunFolder(tmp_path / "20260101-000000-0002")
+    empty.create()
+    nothing = plan_purge(empty, CLASSES, AGED)
+    assert told(nothing).splitlines() == [
+        f"run {empty.id}: nothing is due",
+        "  it holds no events: the run ended before its first one, or they were removed",
+    ]
+    assert idle([nothing, plan]) == f"2 runs: nothing is due; next: patient/content of run {run.id} on 2026-04-07"
 
 
 def test_records_go_later_and_what_says_whose_run_it_was_stays(run: RunFolder) -> None:
@@ -291,6 +325,23 @@ def test_a_hold_from_another_machine_between_tombstone_and_deletion_stops_it(run
     assert read_custody(run).closed["custody-1"] == "failed"
 
 
+def test_who_may_not_take_payloads_away_records_nothing(run: RunFolder) -> None:
+    """Otherwise a tombstone would say withheld of what is there, and the next purge would take it, due or not."""
+
+    class Refusing(SqliteRun):
+        def ready_to_withhold(self, stream: str) -> None:
+            raise StoreError(f"no role for {stream}")
+
+    before = everything(run.path)
+    run.__dict__["store"] = Refusing("", run.id, run.path)
+    with pytest.raises(StoreError, match="no role for main"):
+        purge(run, CLASSES, AGED, by="bob")
+    after = everything(run.path)
+    after.pop("custody.lock", None)
+    assert after == before
+    assert not purge(run, CLASSES, AGED, by="bob", dry_run=True).is_empty  # which asks for no right
+
+
 # A crash
 
 DYING = """
@@ -330,9 +381,24 @@ def test_a_purge_killed_before_the_deletion_is_finished_by_the_next(run: RunFold
     (stone,) = read_custody(run).tombstones
     assert not [row for row in rows(run)["main"] if row.payload[:1] == b"\x00"]
     assert read_custody(run).unfinished
+    undone = f"not carried out: {stone.count} of {stone.count} events are still there"
+    assert undone in listing(run.id, read_account(run))
+    assert f"not carried out ({stone.count} of {stone.count} events are still there): purge of patient/con" in notes(
+        run
+    )
+    assert "events withheld" not in notes(run)
+    plan = purge(run, {}, AGED, by="cleo", dry_run=True)
+    assert re.search(
+        rf"main  {stone.count} events that are named in custody-1 and still there; they go whether or not they are due "
+        r"now, to finish the purge of patient/content by bob on 20..-..-..: content_days = 180",
+        told(plan),
+    )
     assert f"a purge stopped before its end ({stone.count} events that it names are still there)" in notes(run)
     done = purge(run, {}, AGED, by="cleo")  # even if no class is defined any more: it was decided
     assert (done.due, len(done.pending["main"])) == ([], stone.count)
+    assert re.search(r"it finished the purge that was begun in custody-1 by bob on 20..-..-..$", purged(done))
+    assert undone not in listing(run.id, read_account(run))
+    assert f"{stone.count} events withheld, purge of patient/content by bob" in notes(run)
     assert len(read_custody(run).tombstones) == 1
     assert [row.seq for row in rows(run)["main"] if row.payload[:1] == b"\x00"] == done.pending["main"]
     assert "stopped before its end" not in notes(run)
@@ -348,7 +414,8 @@ def test_a_purge_killed_before_the_files_went_is_finished_by_the_next(run: RunFo
     assert run.scratch.exists()
     assert (run.path / "report.html").exists()
     done = purge(run, CLASSES, AGED, by="cleo")
-    assert (done.due, done.pending, done.unfinished) == ([], {}, True)
+    assert (done.due, done.pending, [each.by for each in done.unfinished]) == ([], {}, ["bob"])
+    assert "the purge in custody-1 by bob on 20" in told(done)
     assert not run.scratch.exists()
     assert not (run.path / "report.html").exists()
     assert purge(run, CLASSES, AGED, by="cleo").is_empty

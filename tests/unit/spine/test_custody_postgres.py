@@ -11,9 +11,10 @@ import pytest
 
 from agentcheck.copies import export
 from agentcheck.custody import hold, purge, read_custody, release
-from agentcheck.errors import UserError
+from agentcheck.errors import StoreError, UserError
 from agentcheck.runs import RunFolder
 from fakes_custody import AGED, CLASSES, CONTENT, everything, held_by_chain, make_run, rows
+from postgres_server import Server
 
 
 @pytest.fixture
@@ -40,6 +41,24 @@ def test_content_is_purged_in_the_database(run: RunFolder, tmp_path: Path) -> No
     assert not [text for text in CONTENT for row in after["main"] if text.encode() in row.payload]
     assert purge(run, CLASSES, AGED, by="bob").is_empty
     assert not list(run.path.glob("ledger*"))
+
+
+def test_a_login_that_may_not_purge_leaves_no_tombstone(
+    run: RunFolder, postgres: Server, ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told which role it lacks; a later purge by one that may takes only what is due then."""
+    run.streams()  # makes the roles
+    login = postgres.login(f"app{secrets.token_hex(4)}")
+    postgres.execute(f"GRANT agentcheck_writer TO {login}")
+    before = rows(run)
+    monkeypatch.setenv("AGENTCHECK_STORE", postgres.url(ledger_url.rpartition("/")[2], login))
+    with pytest.raises(StoreError, match=r"may not withhold this .*permission denied to set role") as raised:
+        purge(RunFolder(run.path), CLASSES, AGED, by="eve")
+    assert "GRANT agentcheck_custodian" in raised.value.advice
+    assert rows(run) == before
+    assert hold(RunFolder(run.path), "still appends", "eve").id == "hold-1"
+    monkeypatch.setenv("AGENTCHECK_STORE", ledger_url)
+    assert purge(run, {}, AGED, by="bob").is_empty
 
 
 def test_a_copy_is_files_that_need_no_database(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,6 +193,9 @@ def test_a_login_that_appends_does_not_withhold(postgres: Server, stored: Postgr
     with pytest.raises(StoreError, match="may not withhold") as caught:
         own.withhold("main", {1: withheld(SECRET)})
     assert "GRANT agentcheck_custodian" in caught.value.advice
+    with pytest.raises(StoreError, match="may not withhold") as asked:
+        own.ready_to_withhold("main")
+    assert asked.value.advice == caught.value.advice
     assert payloads(own, "main") == [SECRET] * 3
 
 

@@ -165,6 +165,23 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert payloads(run, "main") == [SECRET]
 
 
+@pytest.mark.parametrize("name", [".", "ledger.db"])
+def test_what_may_not_be_written_is_told_beforehand(tmp_path: Path, name: str) -> None:
+    """The file and its folder both have to be writable; nothing is changed by asking."""
+    run = SqliteRun("", "run", tmp_path)
+    fill(run, "main", 1, SECRET)
+    path, mode = tmp_path / name, (tmp_path / name).stat().st_mode
+    path.chmod(0o500)
+    try:
+        if os.access(path, os.W_OK):
+            pytest.skip("this user may write whatever its mode says")
+        with pytest.raises(StoreError, match="cannot be written"):
+            run.ready_to_withhold("main")
+    finally:
+        path.chmod(mode)
+    assert payloads(run, "main") == [SECRET]
+
+
 def test_a_lock_that_cannot_be_looked_at_is_told(tmp_path: Path) -> None:
     """Where it cannot be told whether somebody writes, the answer is an error and not nobody."""
     run = SqliteRun("", "run", tmp_path)
