@@ -57,7 +57,7 @@ def keygen(name: str, out: Path | None) -> None:
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, exists=True))
 def key(file: Path) -> None:
     """Print the line for a trust file of a private key that is there.
 

@@ -101,6 +101,25 @@ def configured(settings: Settings, registry: Callable[[], Registry], environ: Ma
     return Publishing(notes.read_key(text), found, settings)
 
 
+def examine(
+    settings: Settings, registry: Callable[[], Registry], environ: Mapping[str, str]
+) -> Sequence[tuple[str, str, str]]:
+    """What ``agentcheck doctor`` says where places are named: ``ok``, ``warn`` or ``fail``, what, and advice.
+
+    It fails where a run would end before its first case. Whether a witness answers is not asked.
+    """
+    wanted = ", ".join(settings.checkpoints.publish)
+    try:
+        found = configured(settings, registry, environ)
+    except AgentcheckError as error:
+        return [("fail", f"{error.where}: {error.what}" if error.where else error.what, error.advice)]
+    if found is None:
+        return [
+            ("warn", f"runs here are unsigned: {KEY_VARIABLE}={UNSIGNED}", f"set it to a key to publish to {wanted}")
+        ]
+    return [("ok", f"signed by {found.key.public().label}, published to {wanted}", "")]
+
+
 def places(settings: Settings, registry: Callable[[], Registry]) -> Sequence[Place]:
     """The places that the settings name.
 

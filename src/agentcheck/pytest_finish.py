@@ -159,6 +159,8 @@ class Finish:
                     f"pytest tells of {told} of these cases below; {more} more had begun when it stopped"
                 )
             folder = shown(run.folder.path, self.config.invocation_params.dir)
+            if (address := run.folder.address) is not None:
+                terminalreporter.write_line(f"ledger: {visible(address.shown)}")
             terminalreporter.write_line(f"report: {visible(str(folder / 'report.html'))}")
 
 

@@ -21,10 +21,23 @@ def wanted() -> Address | None:
     """What ``AGENTCHECK_STORE`` says; None for the default, SQLite files in the run's folder.
 
     Raises:
-        UserError: it is no address.
+        UserError: it is no address, or one for SQLite, which has none.
     """
-    text = os.environ.get(STORE_VARIABLE, "").strip()
-    return None if text in _DEFAULT else read_address(text, where=STORE_VARIABLE)
+    if is_default():
+        return None
+    address = read_address(os.environ[STORE_VARIABLE].strip(), where=STORE_VARIABLE)
+    if address.scheme == "sqlite":
+        raise UserError(
+            "SQLite takes no address: its files are in the run's folder",
+            where=STORE_VARIABLE,
+            advice=f"leave {STORE_VARIABLE} unset, which means SQLite; --reports DIR says where runs' folders are",
+        )
+    return address
+
+
+def is_default() -> bool:
+    """Whether ``AGENTCHECK_STORE`` asks for the default, whatever else it may say."""
+    return os.environ.get(STORE_VARIABLE, "").strip() in _DEFAULT
 
 
 def factory(address: Address) -> RunStoreFactory:
@@ -37,7 +50,7 @@ def factory(address: Address) -> RunStoreFactory:
     if address.scheme not in registry.names("stores"):
         raise UserError(
             f"no store is called {address.scheme!r}",
-            where=str(address.without_password()),
+            where=address.shown,
             advice=f"known: {', '.join(registry.names('stores'))}",
         )
     found: RunStoreFactory = registry.get("stores", address.scheme)
@@ -60,7 +73,7 @@ def examine() -> Sequence[tuple[str, str, str]]:
         store.streams()
     except AgentcheckError as error:
         return [("fail", f"{error.where}: {error.what}" if error.where else error.what, error.advice)]
-    return [("ok", f"{address.without_password()} answers", "")]
+    return [("ok", f"{address.shown} answers", "")]
 
 
 def migrate() -> tuple[str, Sequence[str]]:
@@ -79,4 +92,4 @@ def migrate() -> tuple[str, Sequence[str]]:
             where=STORE_VARIABLE,
             advice=f"set {STORE_VARIABLE} to postgresql://owner@host:5432/database",
         )
-    return str(address.without_password()), apply()
+    return address.shown, apply()

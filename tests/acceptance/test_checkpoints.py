@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -126,7 +128,7 @@ def test_a_worker_that_cannot_publish_breaks_the_run(project: Project) -> None:
     ("publish", "key", "why"),
     [
         (["file:kept"], "", "AGENTCHECK_SIGNING_KEY is not set"),
-        (["file:kept"], "nowhere.key", "the signing key cannot be read"),
+        (["file:kept"], "nowhere.key", "the signing key is neither"),
         (["file:kept"], "PRIVATE+KEY+x", "not a private key to sign with"),
         (["https://witness.example.org"], None, "names witnesses only"),
         (["ftp:somewhere"], None, "no place for checkpoints has the scheme 'ftp'"),
@@ -141,6 +143,10 @@ def test_what_cannot_work_is_told_before_any_case(
     done = project.run("run", **({} if key is None else {"AGENTCHECK_SIGNING_KEY": key}))
     assert (done.code, why in done.err) == (4, True), done.text
     assert not (project.desk / "reports").exists()
+    # The doctor says the same, before a run is tried.
+    doctor = project.run("doctor", **({} if key is None else {"AGENTCHECK_SIGNING_KEY": key}))
+    assert doctor.code == 1, doctor.text
+    assert re.search(rf"^fail +checkpoints +.*{re.escape(why)}", doctor.out, re.MULTILINE), doctor.text
 
 
 def test_plain_pytest_is_told_too(project: Project) -> None:
@@ -351,6 +357,22 @@ def test_checkpoints_outlive_the_run(project: Project) -> None:
     moved = project.run("ledger", "checkpoint", str(project.folder / "elsewhere"))
     assert moved.code == 0, moved.text
     assert {each.origin for each in project.kept()} == {f"example.org/acme/{run.name}/main"}
+
+
+def test_the_doctor_says_what_is_signed(project: Project) -> None:
+    """It names key and places, says where runs are unsigned, and fails where Git's notes have no repository."""
+
+    def told(**variables: str) -> str:
+        done = project.run("doctor", **variables)
+        return next(line for line in done.out.splitlines() if re.match(r"\w+ +checkpoints ", line))
+
+    assert re.match("ok .* nothing is published", told())
+    project.publish("file:kept", "git:refs/notes/agentcheck")
+    assert re.match(rf"ok .* signed by {re.escape(project.log.label)}, published to file:kept, git:refs/", told())
+    assert re.match("warn .* unsigned", told(AGENTCHECK_SIGNING_KEY="unsigned"))
+    shutil.rmtree(project.desk / ".git")
+    assert re.match("fail .*", told())
+    assert project.run("run").code == 4
 
 
 def test_a_witness_is_said_to_keep_nothing(project: Project) -> None:

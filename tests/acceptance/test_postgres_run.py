@@ -79,8 +79,9 @@ def test_a_stopped_run_is_finished(desk: Path, postgres: Server, url: str, monke
         ((r":(\w{16})@", "@"), r"a password is missing .*\s+-> put it into AGENTCHECK_STORE, PGPASSWORD"),
         ((r"127\.0\.0\.1", "no-such-host.invalid"), r"the server's name is not known .*\s+-> is the address right"),
         ((r"$", "?sslmode=perhaps"), r"sslmode"),
+        ((r"$", "?sslmode=verify-full"), r"the server has no TLS, and sslmode asks for it .*\s+-> an administrator"),
     ],
-    ids=["no database", "no server", "wrong password", "no password", "no such host", "wrong option"],
+    ids=["no database", "no server", "wrong password", "no password", "no such host", "wrong option", "no TLS"],
 )
 def test_a_database_that_cannot_be_had_stops_the_run_first(
     desk: Path, url: str, change: tuple[str, str], says: str
@@ -101,6 +102,22 @@ def test_an_option_that_does_not_exist_is_the_users_mistake(desk: Path, url: str
     assert done.code == 4, done.text
     assert "no_such_option" in done.text
     assert url.split("@")[0].rpartition(":")[2] not in done.text
+
+
+def test_an_address_without_a_database_is_refused(desk: Path, url: str) -> None:
+    """The library would take a database called like the login; the user is asked for the name instead."""
+    done = cli.agentcheck(desk, "run", AGENTCHECK_STORE=url.rpartition("/")[0] + "/")
+    assert (done.code, "the address names no database" in done.text) == (4, True), done.text
+    assert not (desk / "reports").exists()
+
+
+def test_a_host_is_named_in_errors(desk: Path) -> None:
+    """A login before it does not make it look like an e-mail, which would be redacted."""
+    wrong = "postgresql://postgres@host.invalid/db"
+    for command in ("run", "doctor"):
+        done = cli.agentcheck(desk, command, AGENTCHECK_STORE=wrong)
+        assert "postgresql://host.invalid/db" in done.text, done.text
+        assert "redacted" not in done.text
 
 
 def test_the_doctor_looks_at_the_database(desk: Path, postgres: Server, url: str) -> None:

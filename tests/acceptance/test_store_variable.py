@@ -141,6 +141,23 @@ def test_the_default_may_be_written_out(project: Path) -> None:
     assert report["counts"]["pass"] == 30
 
 
+def test_sqlite_takes_no_address(project: Path) -> None:
+    """What follows ``sqlite:`` would be passed over, so it is refused, with what to do instead."""
+    for command in ("run", "doctor"):
+        done = cli.agentcheck(project, command, AGENTCHECK_STORE="sqlite:events.db")
+        assert done.code == (4 if command == "run" else 1), done.text
+        assert "SQLite takes no address" in done.text
+        assert "leave AGENTCHECK_STORE unset" in done.text
+    assert not (project / "reports").exists()
+
+
+def test_the_last_lines_say_where_events_went(project: Path) -> None:
+    """A run says where its ledger is when that is not the run's folder, and without the login."""
+    done = cli.agentcheck(project, "run", AGENTCHECK_STORE=address(project))
+    assert f"\nledger: {address(project, '').replace('ann@', '')}\n" in done.out, done.text
+    assert "\nledger: " not in cli.agentcheck(project, "run").out
+
+
 def test_stores_are_listed(project: Path) -> None:
     """`agentcheck list` names the stores with where they come from."""
     listed = cli.agentcheck(project, "list", "--kind", "stores")
@@ -152,7 +169,10 @@ def test_the_doctor_says_which_store_is_in_force(project: Path) -> None:
     """Which one, and whether it answers; one that does not is a failure with advice."""
     assert re.search(r"^ok +store +SQLite", cli.agentcheck(project, "doctor").out, re.MULTILINE)
     found = cli.agentcheck(project, "doctor", AGENTCHECK_STORE=address(project))
-    assert re.search(rf"^ok +store +{re.escape(address(project, ''))} answers$", found.out, re.MULTILINE), found.out
+    place = address(project, "").replace("ann@", "")
+    assert re.search(rf"^ok +store +{re.escape(place)} answers$", found.out, re.MULTILINE), found.out
+    assert re.search(r"^ok +reports +a file was written", found.out, re.MULTILINE), found.out
+    assert not re.search(r"^\w+ +ledger ", found.out, re.MULTILINE), found.out
     away = cli.agentcheck(project, "doctor", AGENTCHECK_STORE="elsewhere://ann:s3cret-pass@host/no-such-shelf")
     assert away.code == 1
     assert re.search(r"^fail +store +.*does not answer\n +-> put it up$", away.out, re.MULTILINE), away.out

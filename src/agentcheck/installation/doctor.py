@@ -6,6 +6,7 @@ loaded, which pytest plugins our runs keep out) is handed to it.
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sqlite3
@@ -17,11 +18,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from packaging.requirements import Requirement
 
 from agentcheck.errors import DISTRIBUTION, AgentcheckError
+
+if TYPE_CHECKING:
+    from agentcheck.settings import Settings
 
 Status = Literal["ok", "warn", "fail", "absent"]
 OLDEST_PYTHON = (3, 10)
@@ -55,12 +59,23 @@ def main(reports: Path | None = None) -> tuple[str, int]:
     from agentcheck import plugins, stores
     from agentcheck.settings import read_settings
 
+    settings = read_settings(Path.cwd())
     checks = examine(
-        reports=reports or read_settings(Path.cwd()).reports_path,
+        reports=reports or settings.reports_path,
         load_plugins=lambda: [(entry.plugin, entry.kind, entry.name) for entry in plugins.load().entries()],
         ask_store=stores.examine,
+        ask_checkpoints=lambda: _published(settings),
+        events_in_reports=stores.is_default(),
     )
     return text(checks), 0 if works(checks) else 1
+
+
+def _published(settings: Settings) -> Sequence[tuple[str, str, str]]:
+    if not settings.checkpoints.publish:
+        return [("ok", "nothing is published: the settings name no place", "")]
+    from agentcheck import plugins, publishing  # what reads suites comes with it, which takes its time
+
+    return publishing.examine(settings, plugins.load, os.environ)
 
 
 def text(checks: Sequence[Check]) -> str:
@@ -81,6 +96,8 @@ def examine(
     reports: Path,
     load_plugins: Callable[[], Sequence[tuple[str, str, str]]],
     ask_store: Callable[[], Sequence[tuple[str, str, str]]],
+    ask_checkpoints: Callable[[], Sequence[tuple[str, str, str]]],
+    events_in_reports: bool = True,
     kept_out: Collection[str] = SLOW_PYTEST_PLUGINS,
     encoding: str | None = None,
 ) -> list[Check]:
@@ -91,6 +108,8 @@ def examine(
         load_plugins: loads all plugins and returns what they bring, as (plugin, kind, name); raises `AgentcheckError`.
         ask_store: looks at the store of new runs and returns what it found, as (``ok``, ``warn`` or ``fail``, what,
             advice).
+        ask_checkpoints: the same for where checkpoints are published, and by which key.
+        events_in_reports: whether events are written below ``reports``, into SQLite files.
         kept_out: pytest plugins that our runs switch off.
         encoding: of the terminal; default: standard output's.
     """
@@ -102,7 +121,8 @@ def examine(
         *_pytest_plugins(kept_out),
         _sqlite(),
         *(Check("store", cast("Status", status), detail, advice) for status, detail, advice in ask_store()),
-        _durable_write(reports),
+        *(Check("checkpoints", cast("Status", status), *rest) for status, *rest in ask_checkpoints()),
+        _durable_write(reports) if events_in_reports else _write(reports),
         _disk(reports),
         _git(),
         _terminal(encoding if encoding is not None else sys.stdout.encoding),
@@ -217,6 +237,19 @@ def _nearest(path: Path) -> Path:
     """The folder itself, or its nearest parent that exists."""
     path = path.absolute()
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+def _write(reports: Path) -> Check:
+    """Write a file where the folders of runs will be, whose events go elsewhere."""
+    folder = _nearest(reports)
+    try:
+        with tempfile.TemporaryFile(prefix=".agentcheck-doctor-", dir=folder) as file:
+            file.write(b"written")
+    except OSError as error:
+        return Check(
+            "reports", "fail", f"cannot write in {folder}: {error.strerror}", "choose another --reports folder"
+        )
+    return Check("reports", "ok", f"a file was written in {folder}; events go to the store, not there")
 
 
 def _durable_write(reports: Path) -> Check:

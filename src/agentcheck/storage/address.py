@@ -1,4 +1,4 @@
-"""The address of a store (``AGENTCHECK_STORE``): read, compared, and shown or kept without its password.
+"""The address of a store (``AGENTCHECK_STORE``): read, compared, kept without its password, shown without its login.
 
 Read as libpq reads it: ``scheme://[user[:password]@]hosts[/database][?parameters]``, where the first ``@`` before a
 ``/`` ends the credentials. A character that this form gives a meaning must be percent-encoded in a password; where
@@ -40,9 +40,20 @@ class Address:
         return tuple({form for secret in held for form in (secret, unquote(secret)) if form})
 
     def without_password(self) -> Address:
-        """The same address without any secret, as it may be shown and kept."""
+        """The same address without any secret, as it may be kept."""
         kept = tuple(each for each in self.parameters if not _SECRET.fullmatch(_pair(each)[0]))
         return replace(self, password=None, parameters=kept)
+
+    @property
+    def shown(self) -> str:
+        """Server and database, as messages name them: ``user@host`` would look like an e-mail, which is redacted."""
+        return str(replace(self.without_password(), user=""))
+
+    @property
+    def database(self) -> str:
+        """The name of the database, as written; empty where none is given."""
+        given = {name: value for name, _, value in map(_pair, self.parameters)}
+        return given.get("dbname") or self.path.lstrip("/")
 
     def names_same_place(self, other: Address) -> bool:
         """Whether both name the same server and database, whoever logs in and however."""
@@ -55,8 +66,8 @@ class Address:
         for host in (given.get("host") or self.hosts).split(","):
             name, colon, port = host.rpartition(":") if re.search(r":\d*$", host) else (host, "", "")
             hosts.append(f"{unquote(name or '' if colon else host).lower()}:{port or _PORTS.get(scheme, '')}")
-        port, database = given.get("port", ""), given.get("dbname") or self.path.lstrip("/")
-        return (scheme, ",".join(hosts), port.removeprefix(_PORTS.get(scheme, "")), unquote(database))
+        port = given.get("port", "")
+        return (scheme, ",".join(hosts), port.removeprefix(_PORTS.get(scheme, "")), unquote(self.database))
 
     def __str__(self) -> str:
         password = "" if self.password is None else f":{self.password}"

@@ -46,7 +46,7 @@ class Server:
     def __init__(self, url: str) -> None:
         self._address = read_address(url, where="the store")
         self._url = url
-        self.shown = str(self._address.without_password())
+        self.shown = self._address.shown
 
     def __repr__(self) -> str:
         return f"Server({self.shown!r})"
@@ -91,6 +91,13 @@ class Server:
                 where=self.shown,
                 advice="write it as postgresql://user@host:5432/database",
             ) from None
+        if not given.get("dbname") and not given.get("service"):
+            # The library would take one called like the login, and nobody would know where events went.
+            raise UserError(
+                "the address names no database",
+                where=self.shown,
+                advice="name it: postgresql://user@host:5432/database",
+            )
         name = f"agentcheck {os.getpid()} on {socket.gethostname()}"
         return {**_DEFAULTS, "application_name": name, **given, "client_encoding": "UTF8"}
 
@@ -210,6 +217,24 @@ _ADVICE = (
     ("password authentication failed", "the login was refused", "check user and password"),
     ("no password supplied", "a password is missing", "put it into AGENTCHECK_STORE, PGPASSWORD or ~/.pgpass"),
     ("no pg_hba.conf entry", "the server takes no such login from here", "an administrator mends pg_hba.conf"),
+    *(
+        (
+            words,
+            "the server's certificate cannot be checked",
+            "put the CA's certificate into ~/.postgresql/root.crt, or name it: ?sslmode=verify-full&sslrootcert=FILE",
+        )
+        for words in ("root certificate file", "certificate verify failed")
+    ),
+    (
+        "server certificate for",
+        "the server's certificate is for another name",
+        "use the name that the certificate is made for as host",
+    ),
+    (
+        "does not support SSL",
+        "the server has no TLS, and sslmode asks for it",
+        "an administrator switches it on (ssl = on, with a certificate); sslmode=disable sends everything in the clear",
+    ),
     ("does not exist", "there is no such database or login", "create it (createdb, createuser), or mend the address"),
     ("Connection refused", "the server does not answer", "is it running, and is the address right?"),
     ("No such file or directory", "the server does not answer", "is it running, and is the address right?"),

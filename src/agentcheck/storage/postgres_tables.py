@@ -229,14 +229,26 @@ def _rights(connection: Connection) -> tuple[str, str, str]:
             for role in (WRITER, READER, CUSTODIAN)
         )
         + b", pg_catalog.has_table_privilege(session_user, 'agentcheck.events', 'INSERT')"
+        b", (SELECT pg_catalog.pg_has_role(session_user, relowner, 'MEMBER') FROM pg_catalog.pg_class"
+        b" WHERE oid = 'agentcheck.events'::regclass)"
         b" FROM pg_catalog.pg_roles WHERE rolname = session_user"
     ).fetchone()
     assert row is not None
-    login, superuser, writer, _, custodian, insert = row
+    login, superuser, writer, _, custodian, insert, owner = row
     if not (writer or insert):
-        return "warn", f"{login} may read and not append", f"GRANT {WRITER} TO {login}"
+        return (
+            "warn",
+            f"{login} may read (show, verify) and not append",
+            f"right for a login that only reads; runs need one with {WRITER}",
+        )
     acting = WRITER if writer else f"{login} itself"
     may = f"appends as {acting}, which may not update, delete or truncate"
+    if owner and not superuser:
+        return (
+            "warn",
+            f"{may}; {login} owns the tables, so it can grant itself that and switch the triggers off",
+            f"run with a login of its own that has {WRITER} and owns nothing",
+        )
     if superuser:
         return "warn", f"{may}; {login} is a superuser, who may do everything", "give agentcheck a login of its own"
     return "ok", f"{may}; {login} may {'' if custodian else 'not '}withhold payloads", ""

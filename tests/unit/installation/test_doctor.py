@@ -23,7 +23,8 @@ def look(reports: Path, **options: Any) -> dict[str, Check]:
     """All checks by name, on a sound machine unless told otherwise."""
     entries = [("built-in", "agents", f"a{number}") for number in range(7)]
     store = [("ok", "SQLite", "")]
-    options = {"load_plugins": lambda: entries, "ask_store": lambda: store, "encoding": "utf-8", **options}
+    told = {"ask_store": lambda: store, "ask_checkpoints": lambda: [("ok", "nothing is published", "")]}
+    options = {"load_plugins": lambda: entries, **told, "encoding": "utf-8", **options}
     return {check.name: check for check in examine(reports=reports, **options)}
 
 
@@ -161,6 +162,21 @@ def test_the_probe_writes_as_a_ledger_does(tmp_path: Path) -> None:
         assert connection.execute("SELECT value FROM probe").fetchone() == ("written",)
     finally:
         connection.close()
+
+
+def test_where_events_go_elsewhere_no_ledger_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another store the folder of reports is tried for a file, and nothing is said of a ledger in it."""
+    found = look(tmp_path / "reports", events_in_reports=False)
+    assert "ledger" not in found
+    assert found["reports"].status == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
+    found = look(tmp_path, events_in_reports=False)
+    assert (found["reports"].status, str(tmp_path) in found["reports"].detail) == ("fail", True)
 
 
 @pytest.mark.parametrize(("free", "status"), [(10, "fail"), (doctor.GIB // 2, "warn"), (doctor.GIB * 2, "ok")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentcheck.errors import UserError
+from agentcheck.ledger.redaction import for_no_run
 from agentcheck.storage.address import read_address
 
 
@@ -31,6 +32,32 @@ def test_an_address_is_shown_without_its_secrets(text: str, shown: str) -> None:
     assert str(address.without_password()) == shown
     assert address.without_password().secrets == ()
     assert read_address(str(address), where="x") == address
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://ann:s3cret@db.example:5433/ledger", "postgresql://db.example:5433/ledger"),
+        (
+            "postgresql://ann@db.example/ledger?password=x&sslmode=require",
+            "postgresql://db.example/ledger?sslmode=require",
+        ),
+        ("postgresql:///ledger", "postgresql:///ledger"),
+    ],
+)
+def test_a_message_names_the_place_without_the_login(text: str, shown: str) -> None:
+    """``user@host`` looks like an e-mail, which the redactor of messages would hide with the host."""
+    assert read_address(text, where="x").shown == shown
+    assert for_no_run().text(f"at {shown}") == f"at {shown}"
+
+
+@pytest.mark.parametrize(
+    ("text", "database"),
+    [("postgresql://db/l", "l"), ("postgresql://db/", ""), ("postgresql://db", ""), ("postgresql://db?dbname=m", "m")],
+)
+def test_the_database_is_known(text: str, database: str) -> None:
+    """From the path or the parameter; empty where neither names one."""
+    assert read_address(text, where="x").database == database
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,10 @@ def test_a_login_that_reads_does_not_append(postgres: Server, ledger_url: str) -
     assert payloads(run, "main") == [SECRET] * 3
     with pytest.raises(StoreError, match="may not do this"):
         run.writing("gw0")
-    assert condition(Database(reader))[1][:2] == ("warn", "auditor may read and not append")
+    status, what, advice = condition(Database(reader))[1]
+    assert (status, what) == ("warn", "auditor may read (show, verify) and not append")
+    assert "GRANT" not in advice  # which would undo what the login is for
+    assert "agentcheck_writer" in advice
 
 
 def test_reading_connections_cannot_write(ledger_url: str) -> None:
@@ -290,6 +293,8 @@ def test_where_roles_cannot_be_made_the_owner_loses_the_rights(bare: Server) -> 
         attempt(bare, url, leaf, user="plain")
     rows = condition(Database(url))
     assert rows[1][1].startswith("appends as plain itself, which may not update, delete or truncate")
+    assert "plain owns the tables, so it can grant itself that" in rows[1][1]
+    assert rows[1][0] == "warn"
     assert len(rows) == 2
 
 
