@@ -90,6 +90,7 @@ def run(
 
         configured(settings, load, os.environ)
     words = list(arguments)
+    _refuse_workers_without_xdist(words)
     paths = [word for before, word in zip(["", *words], words, strict=False) if _is_path(word, before)]
     if not paths:
         paths = [str(settings.root / suite) for suite in settings.suites]
@@ -129,6 +130,20 @@ def run(
     sys.exit(int(pytest.main(command)))
 
 
+def _refuse_workers_without_xdist(words: list[str]) -> None:
+    from importlib.util import find_spec
+
+    asked = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if _WORKERS.fullmatch(word) and not (before.startswith("-") and _takes_value(before))
+    ]
+    if asked and find_spec("xdist") is None:
+        raise UserError(
+            f"{asked[0]} needs pytest-xdist, which is not installed", advice="install it with: pip install pytest-xdist"
+        )
+
+
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -140,6 +155,8 @@ def _is_project(folder: Path) -> bool:
     return found in (here, *here.parents) or any((found / name).exists() for name in ("pyproject.toml", ".git"))
 
 
+#: Options of pytest-xdist that ask for worker processes.
+_WORKERS = re.compile(r"-n(=?\w+)?|--(numprocesses|maxprocesses|dist|tx)(=.*)?")
 #: Short options of pytest, and of pytest-xdist, that take no value; others take it attached or as the next word.
 _SHORT = "xvqslhVd"
 #: Long ones that take none, so that what follows one may be a path.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Generator, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import islice, takewhile
@@ -16,6 +17,7 @@ from typing import Any
 
 import pluggy
 import pytest
+from _pytest.outcomes import Exit
 from _pytest.terminal import TerminalReporter
 
 from agentcheck.collection import Plan
@@ -47,7 +49,7 @@ def of(config: pytest.Config) -> SuiteRun:
     """The run of this pytest session; made, and registered as a plugin, at the first call."""
     found = config.pluginmanager.get_plugin(_NAME)
     if found is None:
-        with _ending():
+        with _ending(config):
             found = SuiteRun(config)
         config.pluginmanager.register(found, _NAME)
         config.pluginmanager.register(CaseLoop(found), f"{_NAME}-loop")
@@ -58,19 +60,33 @@ def of(config: pytest.Config) -> SuiteRun:
 def reach_store(config: pytest.Config) -> None:
     """End the session before anything is collected where the store of the run does not answer."""
     if not config.option.collectonly and not hasattr(config, "workerinput"):
-        with _ending():
+        with _ending(config):
             of(config).folder.reach()
 
 
+class _Ended(Exit):
+    """Ends a session before it begins; pytest prints it as the name of its class, a colon and the message."""
+
+
+_Ended.__name__, _Ended.__module__ = "agentcheck", "builtins"
+
+
 @contextlib.contextmanager
-def _ending() -> Iterator[None]:
-    """What stops a run before it begins ends the session with its own exit code, and without a traceback."""
+def _ending(config: pytest.Config) -> Iterator[None]:
+    """What stops a run before it begins ends the session with its own exit code, and without a traceback.
+
+    Under ``agentcheck run`` it is told as every command tells its errors.
+    """
     try:
         yield
     except UserError as error:
-        raise pytest.UsageError(visible(for_no_run().text(str(error)))) from None
+        text = visible(for_no_run().text(str(error)))
+        if not config.getoption("--agentcheck-command"):
+            raise pytest.UsageError(text) from None
+        print(f"agentcheck: {text}", file=sys.stderr)
+        raise pytest.UsageError from None  # pytest prints what it is given, which is nothing
     except AgentcheckError as error:
-        pytest.exit(visible(for_no_run().text(f"agentcheck: {error}")), returncode=int(error.exit_code))
+        raise _Ended(visible(for_no_run().text(str(error))), int(error.exit_code)) from None
 
 
 class SuiteCollector(pytest.File):

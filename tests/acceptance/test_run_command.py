@@ -226,3 +226,33 @@ def test_a_python_test_beside_the_suites_counts_too(desk: Path) -> None:
     (desk / "suites" / "test_more.py").write_text("def test_no():\n    assert False\n")
     done = cli.agentcheck(desk, "run")
     assert done.code == 1, done.text
+
+
+@pytest.mark.parametrize("asked", [("-n", "2"), ("-n2",), ("--numprocesses=2",)])
+def test_workers_without_pytest_xdist_are_told_what_to_install(desk: Path, asked: tuple[str, ...]) -> None:
+    """An option of a plugin that is not installed is told with the command that installs it."""
+    (desk / "sitecustomize.py").write_text("import sys\nsys.modules['xdist'] = None\n")
+    done = cli.agentcheck(desk, "run", *asked)
+    assert done.code == 4, done.text
+    assert f"agentcheck: {asked[0]} needs pytest-xdist" in done.err
+    assert "pip install pytest-xdist" in done.err
+    assert not (desk / "reports").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "code", "says"),
+    [
+        (("--resume", "20200101-000000-abcd"), {}, 4, "no run '20200101-000000-abcd'"),
+        ((), {"AGENTCHECK_STORE": "nothing://here/db"}, 4, "nothing://here/db: no store is called 'nothing'"),
+        ((), {"AGENTCHECK_STORE": "postgresql://ann@127.0.0.1:1/db"}, 3, "postgresql://127.0.0.1:1/db: the server"),
+    ],
+)
+def test_what_ends_a_run_at_its_start_is_told_as_by_every_command(
+    desk: Path, arguments: tuple[str, ...], variables: dict[str, str], code: int, says: str
+) -> None:
+    """The message begins with agentcheck's name, whether pytest had started or not."""
+    done = cli.agentcheck(desk, "run", *arguments, **variables)
+    assert done.code == code, done.text
+    assert done.err.startswith(f"agentcheck: {says}"), done.text
+    assert "Exit:" not in done.text
+    assert "ERROR:" not in done.text
