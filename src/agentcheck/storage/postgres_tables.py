@@ -110,7 +110,6 @@ def migrate(server: Server, folder: Path = FOLDER) -> list[str]:
 
 #: Trigger -> function that it calls.
 _TRIGGERS = {
-    ("events", "events_in_order"): "check_order",
     ("events", "events_no_update"): "check_withholding",
     ("events", "events_no_delete"): "refuse",
     ("events", "events_no_truncate"): "refuse",

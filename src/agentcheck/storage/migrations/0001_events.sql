@@ -10,7 +10,8 @@ CREATE TABLE agentcheck.streams (
     UNIQUE (run, name)
 );
 
--- No foreign key: it would look at the stream for every row; check_order does so once a stream.
+-- No foreign key and no look at the number before: either costs as much as storing the row. The key refuses a number
+-- that is there, the writer (under the stream's lock) one that leaves a gap, and verify finds what went round it.
 CREATE TABLE agentcheck.events (
     stream_id bigint NOT NULL,
     seq bigint NOT NULL CHECK (seq > 0),
@@ -18,28 +19,6 @@ CREATE TABLE agentcheck.events (
     chain bytea NOT NULL CHECK (octet_length(chain) = 32),
     PRIMARY KEY (stream_id, seq)
 );
-
--- Once a statement, over all rows that it added. With the primary key it follows that the numbers of a stream are
--- 1..n: the added ones have no gap among themselves, follow the row before the first of them, and repeat none.
-CREATE FUNCTION agentcheck.check_order() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
-DECLARE
-    wrong record;
-BEGIN
-    SELECT g.stream_id, g.first INTO wrong
-    FROM (SELECT stream_id, min(seq) AS first, max(seq) AS last, count(*) AS size FROM added GROUP BY stream_id) AS g
-    WHERE g.last - g.first + 1 <> g.size
-        OR NOT CASE WHEN g.first = 1
-            THEN EXISTS (SELECT FROM agentcheck.streams AS s WHERE s.id = g.stream_id)
-            ELSE EXISTS (SELECT FROM agentcheck.events AS e WHERE e.stream_id = g.stream_id AND e.seq = g.first - 1)
-        END
-    LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'a gap in stream %, at or after event %', wrong.stream_id, wrong.first
-            USING ERRCODE = 'check_violation';
-    END IF;
-    RETURN NULL;
-END
-$function$;
 
 -- The one change that an event can suffer: its payload gives way to its leaf hash (RFC 9162, section 2.1.1), by the
 -- custodian; where there are no roles, by whoever says in the transaction that this is meant.
@@ -68,8 +47,6 @@ BEGIN
 END
 $function$;
 
-CREATE TRIGGER events_in_order AFTER INSERT ON agentcheck.events REFERENCING NEW TABLE AS added
-    FOR EACH STATEMENT EXECUTE FUNCTION agentcheck.check_order();
 CREATE TRIGGER events_no_update BEFORE UPDATE ON agentcheck.events
     FOR EACH ROW EXECUTE FUNCTION agentcheck.check_withholding();
 CREATE TRIGGER events_no_delete BEFORE DELETE ON agentcheck.events
@@ -84,7 +61,6 @@ CREATE TRIGGER streams_no_truncate BEFORE TRUNCATE ON agentcheck.streams
     FOR EACH STATEMENT EXECUTE FUNCTION agentcheck.refuse();
 
 -- Also where session_replication_role switches ordinary triggers off.
-ALTER TABLE agentcheck.events ENABLE ALWAYS TRIGGER events_in_order;
 ALTER TABLE agentcheck.events ENABLE ALWAYS TRIGGER events_no_update;
 ALTER TABLE agentcheck.events ENABLE ALWAYS TRIGGER events_no_delete;
 ALTER TABLE agentcheck.events ENABLE ALWAYS TRIGGER events_no_truncate;
