@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,18 @@ def start(desk: Path, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-u", "-m", "agentcheck", "run", "-v", *arguments],
             cwd=desk,
-            env=cli.environment(desk),
+            env=without_coverage(cli.environment(desk)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def without_coverage(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that is interrupted: coverage's own lock may be held then, and never given back."""
+    return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
 
 
 def stop_at(process: subprocess.Popen[bytes], line: int, with_: signal.Signals) -> list[str]:
