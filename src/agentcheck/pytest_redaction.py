@@ -134,14 +134,18 @@ class Printed:
             yield
             return
         self._aside.begin(capture)
-        manager.resume_global_capture()
+        # An interrupt ends pytest's capture at any moment, also in the middle of these calls, which then assert.
+        over = contextlib.suppress(AssertionError, AttributeError, ValueError)
+        with over:
+            manager.resume_global_capture()
         try:
             yield
         finally:
-            manager.suspend_global_capture()
-            for kind, text in zip(("stdout", "stderr"), manager.read_global_capture(), strict=True):
-                if text:
-                    self._keep(kind, text)
+            with over:
+                manager.suspend_global_capture()
+                for kind, text in zip(("stdout", "stderr"), manager.read_global_capture(), strict=True):
+                    if text:
+                        self._keep(kind, text)
 
     def _keep(self, kind: str, text: str) -> None:
         # Twice of what is told: what the cut leaves of a secret is no longer known as one.
